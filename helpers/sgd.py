@@ -1,0 +1,138 @@
+"""Stochastic gradient descent: minibatches, momentum, rate schedules, training loop.
+
+Everything here asks of a network only `parameters`, a flat array (..., P) that may be
+changed in place, and `gradient(X, C)`; the default record also asks for `evaluate`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm.auto import tqdm
+
+
+class DivergenceError(ArithmeticError):
+    """The loss of a single network stopped being finite."""
+
+
+def constant(progress):
+    """Return the factor 1: the learning rate stays as it is."""
+    return 1.0
+
+
+def step(progress):
+    """Return 1, 0.1 and 0.01 over the first half, the third and the last quarter."""
+    return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
+
+
+def cosine(progress):
+    """Return (1 + cos π·progress) / 2, which falls smoothly from 1 to 0."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def minibatches(X, C, batch_size, rng):
+    """Yield (X, C) in minibatches that hold every sample exactly once, shuffled.
+
+    The last batch may be short. One generator shuffles for all replicas alike; a list
+    of generators gives each replica an order of its own and a leading axis.
+    """
+    if isinstance(rng, list):
+        order = np.stack([one.permutation(X.shape[-1]) for one in rng])
+    else:
+        order = rng.permutation(X.shape[-1])
+    X, C = gather(X, order), gather(C, order)
+    for start in range(0, X.shape[-1], batch_size):
+        batch = slice(start, start + batch_size)
+        yield X[..., batch], C[..., batch]
+
+
+def gather(X, order):
+    """Return the columns of X (..., features, m) in `order`, (m,) or (replicas, m)."""
+    if order.ndim == 1:
+        return X[..., order]
+    if X.ndim == 2:
+        return np.moveaxis(X[:, order], 1, 0)
+    return np.take_along_axis(X, order[:, None], axis=-1)
+
+
+@dataclass
+class SGD:
+    """v ← μ v + g + λ θ,  θ ← θ − η v.
+
+    η is the learning rate, μ the momentum, λ the weight decay: numbers, or arrays
+    (replicas, 1) that give each replica of a stack its own.
+    """
+
+    learning_rate: float | np.ndarray
+    momentum: float | np.ndarray = 0.0
+    weight_decay: float | np.ndarray = 0.0
+    velocity: float | np.ndarray = 0.0
+
+    def update(self, parameters, gradient, factor=1.0):
+        """Change `parameters` (..., P) in place; `factor` is the schedule's."""
+        if np.any(self.weight_decay):
+            gradient = gradient + self.weight_decay * parameters
+        if np.any(self.momentum):
+            gradient = self.velocity = self.momentum * self.velocity + gradient
+        parameters -= (self.learning_rate * factor) * gradient
+
+
+def evaluation(network, data):
+    """Return loss and accuracy on the training and the validation samples."""
+    train_loss, train_accuracy = network.evaluate(data.Yt, data.Ct)
+    validation_loss, validation_accuracy = network.evaluate(data.Yv, data.Cv)
+    return {
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "validation_loss": validation_loss,
+        "validation_accuracy": validation_accuracy,
+    }
+
+
+def train(
+    network,
+    data,
+    *,
+    rng,
+    epochs=200,
+    batch_size=64,
+    learning_rate=0.1,
+    momentum=0.0,
+    weight_decay=0.0,
+    schedule=constant,
+    record=evaluation,
+    progress=True,
+):
+    """Train `network` in place on data.Yt, data.Ct and return its history.
+
+    The history has an array (epochs + 1, ...) for every name that `record(network,
+    data)` returns, row 0 being the network as it came. A replica of a stack whose loss
+    stops being finite has NaN from that epoch on.
+
+    Raises DivergenceError when that happens to a single network.
+    """
+    optimizer = SGD(learning_rate, momentum, weight_decay)
+    history = [record(network, data)]
+    bar = tqdm(range(epochs), unit="epoch", disable=None if progress else True)
+    for epoch in bar:
+        factor = schedule(epoch / epochs)
+        # Overflow is not hidden: a loss that is not finite is caught below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for X, C in minibatches(data.Yt, data.Ct, batch_size, rng):
+                gradient = network.gradient(X, C)
+                optimizer.update(network.parameters, gradient, factor)
+            history.append(record(network, data))
+        check_finite(history[-1], epoch + 1, learning_rate)
+    return {name: np.array([row[name] for row in history]) for name in history[0]}
+
+
+def check_finite(row, epoch, learning_rate):
+    """Mark diverged replicas by NaN; raise DivergenceError for a single network."""
+    diverged = ~np.isfinite(sum(row.values()))
+    if np.ndim(diverged) == 0 and diverged:
+        raise DivergenceError(
+            f"the loss stopped being finite in epoch {epoch} at learning rate "
+            f"{learning_rate:g}: try a smaller learning rate or a decaying schedule"
+        )
+    for name in row:
+        row[name] = np.where(diverged, np.nan, row[name])
