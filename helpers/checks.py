@@ -108,7 +108,8 @@ def order(residual, fitted):
 def agreement(name, kind, products):
     """Compare two inner products, each given by its terms; scale by Σ |terms|."""
     a, b = (np.sum(terms) for terms in products)
-    error = float(abs(a - b) / max(np.sum(np.abs(products[0])), np.finfo(float).tiny))
+    scale = max(np.sum(np.abs(terms)) for terms in products)
+    error = float(abs(a - b) / max(scale, np.finfo(float).tiny))
     return Check(
         name=name,
         kind=kind,
@@ -121,13 +122,16 @@ def agreement(name, kind, products):
 def transpose_test(name, shape, jvp, vjp, value_shape, rng):
     """Test ⟨u, J v⟩ = ⟨Jᵀ u, v⟩ with random normal u and v."""
     u, v = rng.standard_normal(value_shape), rng.standard_normal(shape)
-    return agreement(name, "transpose", (u * jvp(v), vjp(u) * v))
+    products = u * jvp(v), fitting(vjp(u), shape, name) * v
+    return agreement(name, "transpose", products)
 
 
 def complex_step_test(name, f, x, gradient, rng, h=1e-30):
     """Test Im f(x + ih d) / h = ⟨g, d⟩: a derivative without subtraction, so exact."""
     d = direction(x, rng)
-    return agreement(name, "complex step", (gradient * d, np.imag(f(x + 1j * h * d)) / h))
+    return agreement(
+        name, "complex step", (gradient * d, np.imag(f(x + 1j * h * d)) / h)
+    )
 
 
 def gradient_tests(name, f, gradients, arguments, rng, analytic=True):
@@ -141,9 +145,7 @@ def gradient_tests(name, f, gradients, arguments, rng, analytic=True):
     for block, x, g in each(arguments, gradients(*arguments.values())):
         along = vary(f, arguments, block)
         title = f"{name}: {block}"
-        results.append(
-            taylor_test(title, along, x, lambda d, g=g: np.sum(g * d), rng)
-        )
+        results.append(taylor_test(title, along, x, lambda d, g=g: np.sum(g * d), rng))
         if analytic:
             results.append(complex_step_test(title, along, x, g, rng))
     return results
@@ -175,7 +177,20 @@ def jacobian_tests(name, f, jvp, vjp, arguments, rng):
 
 def each(arguments, gradients):
     """Yield (name, array, gradient) of each argument."""
-    return zip(arguments, arguments.values(), gradients, strict=True)
+    for (block, x), g in zip(arguments.items(), gradients, strict=True):
+        yield block, x, fitting(g, x.shape, block)
+
+
+def fitting(gradient, shape, name):
+    """Return the gradient if it has the shape of its argument, else raise ValueError.
+
+    An inner product would broadcast, and so forgive a sum over samples left out.
+    """
+    if gradient.shape != shape:
+        raise ValueError(
+            f"the gradient of {name} has the shape {gradient.shape}, not {shape}"
+        )
+    return gradient
 
 
 def vary(f, arguments, block):
@@ -209,7 +224,8 @@ def network_tests(name, network, X, C, rng, analytic=True):
 
     The last row goes along one direction through the whole flat parameter vector.
     """
-    layers = enumerate(zip(network.layers, network.split(network.parameters)), start=1)
+    blocks = network.split(network.parameters)
+    layers = enumerate(zip(network.layers, blocks, strict=True), start=1)
     arguments = {
         f"{block} of layer {number}": value
         for number, (layer, values) in layers

@@ -6,6 +6,7 @@ the same layers, each replica with parameters of its own.
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Network:
 
         Raises ValueError when a layer's inputs differ from the outputs before it.
         """
-        for number, (a, b) in enumerate(zip(layers, layers[1:], strict=False), start=1):
+        for number, (a, b) in enumerate(pairwise(layers), start=1):
             if a.outputs != b.inputs:
                 raise ValueError(
                     f"layer {number} ({type(a).__name__}) has {a.outputs} outputs, but "

@@ -113,8 +113,8 @@ def train(
     """
     optimizer = SGD(learning_rate, momentum, weight_decay)
     history = [record(network, data)]
-    bar = tqdm(range(epochs), unit="epoch", disable=None if progress else True)
-    for epoch in bar:
+    count = range(epochs)
+    for epoch in tqdm(count, unit="epoch") if progress else count:
         factor = schedule(epoch / epochs)
         # Overflow is not hidden: a loss that is not finite is caught below.
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,0 +1,99 @@
+# `make report` and `make test` set up everything they need; `make help` lists the rest.
+
+PYTHON ?= python3
+bin := .venv/bin
+names := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
+executed := $(names:%=build/executed/%.ipynb)
+chapters := $(names:%=build/chapters/%.typ)
+typesetting := $(wildcard helpers/report/*)
+
+.PHONY: help report test lab data lint format lock clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+
+help:  ## list the targets (the default)
+	@sed -n 's/^\([a-z]*\): *[^#]*## \(.*\)/  make \1	\2/p' Makefile
+
+report: report.pdf  ## execute the notebooks that changed and write report.pdf
+
+test: .venv/.installed-tests  ## run the tests
+	@$(bin)/python -m pytest
+
+lab: .venv/.installed  ## open JupyterLab on the notebooks
+	@$(bin)/jupyter lab --LabApp.extension_manager=readonly \
+	  --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
+
+data: .venv/.installed  ## draw the three datasets again (never over your own files)
+	@$(bin)/python -m helpers.synthetic
+
+lint: .venv/.installed-tests  ## check style and formatting
+	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \
+	  && echo "no lint"
+
+format: .venv/.installed-tests  ## format the code and mend what ruff can mend
+	@$(bin)/ruff check --quiet --fix . ; $(bin)/ruff format --quiet .
+
+lock: .venv/.installed-tests  ## resolve the requirements into lock files again
+	@for folder in . tests; do \
+	  $(bin)/uv pip compile --quiet --universal --python-version 3.11 \
+	    --fork-strategy fewest --generate-hashes --no-header --upgrade \
+	    $$folder/requirements.txt --output-file $$folder/requirements.lock \
+	    || exit 1; \
+	done
+
+clean:  ## remove what was built, except report.pdf, figures/ and .venv
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find helpers tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment -------------------------------------------------------------------
+
+install = $(bin)/python -m pip --disable-pip-version-check install --quiet
+offline = { echo "make: packages could not be installed: is the package index within \
+	reach? (pip's own words are above)" >&2; exit 1; }
+
+.venv/.installed: requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): install \
+	Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: \
+	Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`: name a newer \
+	one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks \
+	the module venv: install it (on Debian and Ubuntu the package python3-venv)" >&2; \
+	exit 1; }
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(install) --require-hashes --requirement requirements.lock || $(offline)
+	@$(install) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.installed-tests: tests/requirements.lock .venv/.installed
+	@$(install) --require-hashes --requirement tests/requirements.lock || $(offline)
+	@touch $@
+
+# The report ------------------------------------------------------------------------
+
+# Notebook 6 compares with the table that notebook 5 writes.
+build/executed/6_200_samples.ipynb: build/executed/5_five_architectures.ipynb
+
+# Which helpers and data a notebook depends on is found from its imports and kept in
+# a .d file, as C compilers do.
+-include $(names:%=build/%.d)
+
+$(executed): build/executed/%.ipynb: notebooks/%.ipynb .venv/.installed
+	@echo "executing $<"
+	@$(bin)/python -m helpers.report.dependencies $< $@ build/$*.d
+	@TQDM_DISABLE=1 $(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
+	  --NotebookExporter.preprocessors=helpers.report.execute.Execute \
+	  --KernelManager.transport_encryption=auto \
+	  --output-dir build/part $<
+	@mkdir -p $(@D) && mv build/part/$*.ipynb $@
+
+$(chapters): build/chapters/%.typ: build/executed/%.ipynb $(typesetting)
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to helpers.report.TypstExporter \
+	  --output-dir build/chapters $<
+
+report.pdf: $(chapters)
+	@$(bin)/python -m helpers.report $@ $(chapters)
+	@echo "wrote $@"

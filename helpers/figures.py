@@ -1,0 +1,294 @@
+"""Every picture of the report, drawn at the size it is printed.
+
+Functions take arrays and tables and return a figure; `save` writes it to `figures/` as
+SVG with its numbers beside it as CSV, and shows it in the notebook.
+"""
+
+import io
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import SVG
+
+from helpers import results
+
+plt.style.use(Path(__file__).with_suffix(".mplstyle"))
+
+WIDTH = 6.3  # inches: the text width of the page
+COLOURS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+STYLES = plt.rcParams["axes.prop_cycle"].by_key()["linestyle"]
+MARKERS = "os^Dv"
+
+
+def save(fig, name, numbers):
+    """Write figures/<name>.svg and the table `numbers` as .csv; show the figure."""
+    svg = io.StringIO()
+    fig.savefig(svg, format="svg", metadata={"Date": None})
+    plt.close(fig)
+    results.write(f"{name}.svg", svg.getvalue())
+    results.write_csv(numbers, name)
+    return SVG(svg.getvalue())
+
+
+def panels(rows, columns, height=2.1, **options):
+    """Return a figure of text width and its axes, always (rows, columns)."""
+    return plt.subplots(
+        rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **options
+    )
+
+
+def taylor(tests, columns, height=1.75):
+    """Draw the residuals of Taylor or Jacobian tests against ε, one panel each.
+
+    Grey guides have the slopes 1 and 2; filled markers are the fitted steps.
+    """
+    rows = -(-len(tests) // columns)
+    fig, axes = panels(rows, columns, height, sharex=True, sharey=True)
+    for ax, test in zip(axes.flat, tests, strict=False):
+        anchor = np.argmax(test.fitted)  # the largest fitted step, if there is one
+        for power, residual in enumerate(test.residuals, start=1):
+            guide = residual[anchor] * (test.steps / test.steps[anchor]) ** power
+            ax.loglog(test.steps, guide, color="0.75", linestyle="-", linewidth=2.5)
+        for residual, colour, marker, label in zip(
+            test.residuals, COLOURS[1:], "o^", ("without", "with"), strict=False
+        ):
+            positive = np.where(residual > 0, residual, np.nan)
+            ax.loglog(test.steps, positive, marker, color=colour, mfc="none", mew=0.6)
+            ax.loglog(
+                test.steps[test.fitted],
+                positive[test.fitted],
+                marker,
+                color=colour,
+                label=f"{label} derivative",
+            )
+        ax.set_title(f"{test.name}\n{test.summary}: {verdict_word(test)}")
+    for ax in axes.flat[len(tests) :]:
+        ax.set_visible(False)
+    label_residuals(axes)
+    axes[0, 0].legend(loc="lower right")
+    return fig
+
+
+def label_residuals(axes):
+    """Name the axes of panels that show residuals against ε."""
+    axes[0, 0].set_ylim(1e-18, 1e2)
+    axes[0, 0].set_xticks([1e-9, 1e-6, 1e-3, 1])
+    for ax in axes[-1]:
+        ax.set_xlabel("step ε")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("residual")
+
+
+def overlay(groups, columns=3):
+    """Draw the residuals of many Taylor tests over each other, a panel per group.
+
+    `groups` maps titles to tests; the title also says how many pass, and the smallest
+    order with the derivative.
+    """
+    fig, axes = panels(-(-len(groups) // columns), columns, sharex=True, sharey=True)
+    for ax, (title, tests) in zip(axes.flat, groups.items(), strict=True):
+        for number, test in enumerate(tests):
+            for residual, style, label in zip(
+                test.residuals, STYLES[1:], ("without", "with"), strict=False
+            ):
+                ax.loglog(
+                    test.steps,
+                    np.where(residual > 0, residual, np.nan),
+                    linestyle=style,
+                    linewidth=0.6,
+                    color=COLOURS[1:][label == "with"],
+                    label=f"{label} derivative" if number == 0 else None,
+                )
+        passed = sum(test.passed for test in tests)
+        least = np.nanmin([test.orders[1] for test in tests])
+        ax.set_title(f"{title}\n{passed} of {len(tests)} pass, order ≥ {least:.3f}")
+    label_residuals(axes)
+    axes[0, 0].legend(loc="lower right")
+    return fig
+
+
+def verdict_word(test):
+    """Return the verdict of a check in one word."""
+    return "pass" if test.passed else "FAIL"
+
+
+def taylor_numbers(tests):
+    """Return the numbers behind `taylor`, one row per test and step."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "test": test.name,
+                "step": test.steps,
+                "without derivative": test.residuals[0],
+                "with derivative": test.residuals[1],
+                "fitted": test.fitted,
+            }
+        )
+        for test in tests
+    )
+
+
+def learning_curves(curves, quantities, ceilings=None, log=("loss",)):
+    """Draw quantities against the epoch: one row each, one column per dataset.
+
+    `curves` maps dataset → label → history; a quantity such as "validation_accuracy"
+    names a history entry (epochs + 1, replicas), drawn as mean and a band of one sd.
+    `ceilings` maps datasets to the best possible accuracy, drawn where it is known.
+    """
+    fig, axes = panels(len(quantities), len(curves), sharex="col", sharey="row")
+    for column, (dataset, histories) in zip(axes.T, curves.items(), strict=True):
+        column[0].set_title(dataset)
+        column[-1].set_xlabel("epoch")
+        for ax, quantity in zip(column, quantities, strict=True):
+            scale = 100 if quantity.endswith("accuracy") else 1
+            for label, history in histories.items():
+                band(ax, scale * history[quantity], label)
+            if any(quantity.endswith(word) for word in log):
+                ax.set_yscale("log")
+            if scale == 100 and ceilings and ceilings[dataset]:
+                ceiling_line(ax, ceilings[dataset])
+    for ax, quantity in zip(axes[:, 0], quantities, strict=True):
+        unit = " / %" if quantity.endswith("accuracy") else ""
+        ax.set_ylabel(quantity.replace("_", " ") + unit)
+    legend_below(fig, axes[-1, 0])
+    return fig
+
+
+def band(ax, values, label):
+    """Draw mean ± sd over replicas against the epoch; values (epochs + 1[, R])."""
+    values = values.reshape(len(values), -1)
+    mean, sd = values.mean(axis=1), values.std(axis=1)
+    (line,) = ax.plot(mean, label=label)
+    ax.fill_between(
+        np.arange(len(mean)), mean - sd, mean + sd, color=line.get_color(), alpha=0.2
+    )
+
+
+def ceiling_line(ax, ceiling):
+    """Draw the best possible accuracy, a fraction, as a line in %."""
+    ax.axhline(
+        100 * ceiling, color="0.4", linestyle=(0, (1, 1)), linewidth=1, label="ceiling"
+    )
+
+
+def legend_below(fig, ax):
+    """Put the legend of one panel under all of them."""
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+
+
+def curve_numbers(curves):
+    """Return the numbers behind `learning_curves`: mean and sd of every epoch."""
+    frames = []
+    for dataset, histories in curves.items():
+        for label, history in histories.items():
+            frame = {"dataset": dataset, "run": label}
+            for name, values in history.items():
+                stack = values.reshape(len(values), -1)
+                frame["epoch"] = np.arange(len(stack))
+                frame[name] = stack.mean(axis=1)
+                frame[f"{name} sd"] = stack.std(axis=1)
+            frames.append(pd.DataFrame(frame))
+    return pd.concat(frames)
+
+
+def accuracies(table, ceilings):
+    """Draw train and validation accuracy (mean ± sd) per network, a panel per dataset.
+
+    `table` is `experiments.summary`; `ceilings` maps datasets to fractions or None.
+    """
+    datasets = list(table["dataset"].unique())
+    fig, axes = panels(1, len(datasets), height=2.8)
+    for ax, dataset in zip(axes[0], datasets, strict=True):
+        rows = table[table["dataset"] == dataset]
+        place = np.arange(len(rows))
+        for part, shift, colour, marker in (
+            ("train", -0.12, COLOURS[2], "s"),
+            ("validation", 0.12, COLOURS[1], "o"),
+        ):
+            ax.errorbar(
+                place + shift,
+                rows[part],
+                rows[f"{part} sd"],
+                fmt=marker,
+                color=colour,
+                capsize=2,
+                label=part,
+            )
+        if ceilings[dataset]:
+            ceiling_line(ax, ceilings[dataset])
+        ax.set_xticks(place, rows["network"], rotation=40, ha="right")
+        ax.set_title(dataset)
+    axes[0, 0].set_ylabel("accuracy / %")
+    legend_below(fig, axes[0, 0])
+    return fig
+
+
+def regions(rows, resolution=200, shown=600):
+    """Draw decision regions with validation points: a row of panels per dataset.
+
+    `rows` maps dataset name → (dataset, {title: predict}), where predict(X) returns
+    probabilities (classes, m) for X (2, m).
+    """
+    fig, axes = panels(len(rows), len(next(iter(rows.values()))[1]), height=1.55)
+    for line, (name, (data, networks)) in zip(axes, rows.items(), strict=True):
+        low, high = data.Yt.min(), data.Yt.max()
+        side = np.linspace(low, high, resolution, dtype=data.Yt.dtype)
+        grid = np.stack(np.meshgrid(side, side)).reshape(2, -1)
+        for ax, (title, predict) in zip(line, networks.items(), strict=True):
+            image = predict(grid).argmax(axis=0).reshape(resolution, resolution)
+            ax.imshow(image, extent=(low, high, low, high), **CLASSES, alpha=0.45)
+            points, labels = data.Yv[:, :shown], data.Cv[:, :shown].argmax(axis=0)
+            ax.scatter(*points, c=labels, s=1.2, linewidths=0, rasterized=True, **DOTS)
+            ax.set_title(title)
+            ax.set_xticks([])
+            ax.set_yticks([])
+        line[0].set_ylabel(name)
+    return fig
+
+
+def plane(data):
+    """Return the training samples of datasets in two coordinates, as one table.
+
+    More than two features are projected on their first two principal directions.
+    """
+    frames = []
+    for name, dataset in data.items():
+        X = dataset.Yt
+        if dataset.features > 2:
+            X = X - X.mean(axis=1, keepdims=True)
+            X = np.linalg.svd(X, full_matrices=False)[0][:, :2].T @ X
+        labels = dataset.Ct.argmax(axis=0)
+        frame = {"dataset": name, "first": X[0], "second": X[1], "class": labels}
+        frames.append(pd.DataFrame(frame))
+    return pd.concat(frames)
+
+
+def scatter(points):
+    """Draw what `plane` returns, one panel per dataset, a colour per class."""
+    groups = points.groupby("dataset", sort=False)
+    fig, axes = panels(1, groups.ngroups)
+    for ax, (name, rows) in zip(axes[0], groups, strict=True):
+        style = {"s": 2.5, "linewidths": 0, "rasterized": True, **DOTS}
+        ax.scatter(rows["first"], rows["second"], c=rows["class"], **style)
+        ax.set_title(name)
+        ax.set_aspect("equal", adjustable="datalim")
+    return fig
+
+
+PALETTE = plt.matplotlib.colors.ListedColormap(
+    [
+        "#E69F00",
+        "#0072B2",
+        "#009E73",
+        "#CC79A7",
+        "#56B4E9",
+        "#D55E00",
+        "#F0E442",
+        "#999999",
+    ]
+)
+DOTS = {"cmap": PALETTE, "vmin": 0, "vmax": 7}
+CLASSES = {**DOTS, "origin": "lower", "interpolation": "nearest"}

@@ -1,0 +1,9 @@
+"""`python -m helpers.report report.pdf build/chapters/*.typ` binds the chapters."""
+
+import sys
+
+from helpers.report import compile_report
+
+if len(sys.argv) < 3:
+    sys.exit("usage: python -m helpers.report REPORT.pdf CHAPTER.typ ...")
+compile_report(sys.argv[1], sys.argv[2:])

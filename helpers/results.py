@@ -1,0 +1,123 @@
+"""What a notebook hands to the report: tables, verdicts, source code, provenance.
+
+Each function returns an output that JupyterLab shows as Markdown. Verdicts and
+provenance also carry their content as metadata, from which the report makes its
+"Results at a glance" and its appendix.
+"""
+
+import inspect
+import os
+import platform
+import textwrap
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_info
+
+FIGURES = Path(__file__).parent.parent / "figures"
+
+
+class Output:
+    """Markdown to show, with metadata for the report."""
+
+    def __init__(self, markdown, **metadata):
+        """Keep the text and the metadata."""
+        self.markdown, self.metadata = markdown, metadata
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {"text/markdown": self.markdown, "text/plain": self.markdown}
+        return data, self.metadata
+
+
+def write(name, content):
+    """Write figures/<name> whole or not at all."""
+    FIGURES.mkdir(exist_ok=True)
+    part = FIGURES / f".{name}.part"
+    part.write_text(content, encoding="utf-8", newline="\n")
+    os.replace(part, FIGURES / name)
+
+
+def write_csv(frame, name):
+    """Write the numbers behind a figure or a table to figures/<name>.csv."""
+    write(f"{name}.csv", frame.to_csv(index=False, float_format="%.7g"))
+
+
+def read_csv(name, made_by):
+    """Return figures/<name>.csv, which another notebook has written.
+
+    Raises FileNotFoundError naming the notebook to run first.
+    """
+    path = FIGURES / f"{name}.csv"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"figures/{path.name} is missing: run notebooks/{made_by}.ipynb first, "
+            "which writes it"
+        )
+    return pd.read_csv(path)
+
+
+def table(frame, name, formats=None):
+    """Save `frame` as figures/<name>.csv and show it as a table.
+
+    `formats` maps columns to format strings such as "{:.1f}", and shows a missing value
+    as a dash; the file keeps every digit.
+    """
+    write_csv(frame, name)
+    shown = frame.astype(object)
+    for column, pattern in (formats or {}).items():
+        shown[column] = [
+            "–" if pd.isna(value) else pattern.format(value) for value in frame[column]
+        ]
+    numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame]
+    aligned = ["right" if number else "left" for number in numeric]
+    return Output(
+        shown.to_markdown(index=False, disable_numparse=True, colalign=aligned)
+    )
+
+
+def check_table(tests):
+    """Return a row per derivative, "function: block", with the outcome of its tests.
+
+    A missing order is that of an affine function, whose residual is rounding noise.
+    """
+    rows = {}
+    for test in tests:
+        function, block = test.name.rsplit(": ", 1)
+        row = rows.setdefault(test.name, {"function": function, "block": block})
+        if test.steps is None:
+            row[f"{test.kind} error"] = test.error
+        else:
+            row["order without"], row["order with"] = test.orders
+        row["passed"] = row.get("passed", True) and test.passed
+    frame = pd.DataFrame(rows.values())
+    frame["verdict"] = np.where(frame.pop("passed"), "pass", "FAIL")
+    return frame
+
+
+def source(*objects):
+    """Show the code of functions or classes where a notebook speaks of them."""
+    code = "\n\n".join(textwrap.dedent(inspect.getsource(o)).rstrip() for o in objects)
+    return Output(f"```python\n{code}\n```")
+
+
+def verdict(item, claim, holds, number):
+    """State a claim about an item of the assignment, whether it holds, and by what."""
+    word = "holds" if holds else "does not hold"
+    return Output(
+        f"**Verdict ({item}): {word}.** {claim}: {number}.",
+        verdict={"item": item, "claim": claim, "holds": bool(holds), "number": number},
+    )
+
+
+def provenance(data, **seeds):
+    """List what made the numbers of a notebook: versions, data and seeds."""
+    blas = next(i for i in threadpool_info() if i["user_api"] == "blas")
+    rows = {"Python": platform.python_version()}
+    rows |= {name: version(name.lower()) for name in ("NumPy", "SciPy", "Matplotlib")}
+    rows["BLAS"] = f"{blas['internal_api']} {blas['version']}"
+    rows |= {name: dataset.source for name, dataset in data.items()}
+    rows |= {f"seeds: {key.replace('_', ' ')}": str(v) for key, v in seeds.items()}
+    frame = pd.DataFrame(rows.items(), columns=["what", "value"])
+    return Output(frame.to_markdown(index=False), provenance=rows)

@@ -1,0 +1,52 @@
+"""What several test modules share: settings, and small data drawn on the spot.
+
+Every array drawn here is read-only, so each test that uses one also tests that
+nothing writes into its inputs.
+"""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from helpers.datasets import Dataset
+
+mpl.use("Agg")
+settings.register_profile("project", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("project")
+
+
+def frozen(array):
+    array.setflags(write=False)
+    return array
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Return a function that draws read-only X and one-hot C."""
+
+    def draw(features=3, classes=4, m=8, seed=0, replicas=(), dtype=float):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((*replicas, features, m)).astype(dtype)
+        labels = rng.integers(classes, size=(*replicas, 1, m))
+        C = (labels == np.arange(classes)[:, None]).astype(dtype)
+        return frozen(X), frozen(C)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Return a function that draws three noisy clusters in the plane as a Dataset."""
+
+    def blobs(m=100, seed=0, dtype=np.float32, name="blobs"):
+        rng = np.random.default_rng(seed)
+        centres = np.array([[0, 2, 0], [0, 0, 2]])
+        labels = rng.integers(3, size=m + m // 2)
+        Y = frozen(
+            (centres[:, labels] + rng.normal(size=(2, labels.size))).astype(dtype)
+        )
+        C = frozen((labels == np.arange(3)[:, None]).astype(dtype))
+        return Dataset(name, Y[:, :m], C[:, :m], Y[:, m:], C[:, m:])
+
+    return blobs

@@ -1,0 +1,207 @@
+"""Networks: the whole gradient for every depth and kind, and the book-keeping."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from helpers import checks
+from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
+from helpers.losses import CrossEntropy, LeastSquares, softmax
+from helpers.network import Network, is_correct, join
+
+
+def standard(depth):
+    widths = [3, 6, 5, 4, 7][:depth]
+    hidden = [HiddenLayer(a, b) for a, b in pairwise(widths)]
+    return [*hidden, OutputLayer(widths[-1], 4)]
+
+
+def residual(depth):
+    return [*(ResNetLayer(3, 2 + i) for i in range(depth - 1)), OutputLayer(3, 4)]
+
+
+def mixed(depth):
+    layers = [HiddenLayer(3, 5), ResNetLayer(5, 7), HiddenLayer(5, 4)]
+    layers = [*layers, ResNetLayer(4, outer=False)][: depth - 1]
+    return [*layers, OutputLayer(layers[-1].outputs if layers else 3, 4)]
+
+
+KINDS = pytest.mark.parametrize("kind", [standard, residual, mixed])
+DEPTHS = pytest.mark.parametrize("depth", range(1, 6))
+
+
+def build(layers, seed=0, replicas=None, dtype=float, **options):
+    """Return a network with random biases too, its parameters read-only."""
+    rng = np.random.default_rng(seed)
+    rngs = rng.spawn(replicas) if replicas else rng
+    network = Network(layers, rngs, dtype=dtype, **options)
+    network.parameters += 0.1 * rng.normal(size=network.parameters.shape).astype(dtype)
+    network.parameters.setflags(write=False)
+    return network
+
+
+@KINDS
+@DEPTHS
+@pytest.mark.parametrize(("m", "seed"), [(1, 0), (2, 1), (64, 2)])
+def test_every_block_and_x_pass_the_checks(draw, kind, depth, m, seed):
+    network = build(kind(depth), seed)
+    X, C = draw(m=m, seed=seed)
+    results = checks.network_tests("net", network, X, C, np.random.default_rng(seed))
+    assert len(results) == 2 * (len(network.shapes) + 2)
+    assert [str(result) for result in results if not result.passed] == []
+
+
+def test_the_checks_name_every_block_of_every_layer(draw):
+    network = build([ResNetLayer(3, 2), OutputLayer(3, 4)])
+    results = checks.network_tests("net", network, *draw(), np.random.default_rng(0))
+    assert [r.name.removeprefix("net: ") for r in results[::2]] == [
+        *(f"{block} of layer 1" for block in ("W1", "b1", "W2", "b2")),
+        "W of layer 2",
+        "b of layer 2",
+        "X",
+        "all parameters",
+    ]
+
+
+@KINDS
+@pytest.mark.parametrize("replicas", [(), (3,)], ids=["one X", "an X each"])
+def test_the_gradient_of_a_stack_passes_the_checks(draw, kind, replicas):
+    network = build(kind(4), replicas=3)
+    X, C = draw(replicas=replicas)
+    results = checks.gradient_tests(
+        "stack",
+        lambda flat: network.with_parameters(flat).value(X, C).sum(),
+        lambda flat: [network.gradient(X, C)],
+        {"parameters": network.parameters},
+        np.random.default_rng(0),
+    )
+    assert [str(result) for result in results if not result.passed] == []
+
+
+@KINDS
+@pytest.mark.parametrize("loss", [CrossEntropy(), LeastSquares()])
+def test_a_stack_equals_its_replicas(draw, kind, loss):
+    network = build(kind(4), replicas=3, loss=loss)
+    X, C = draw(replicas=(3,))
+    values, (gradients, dX) = network.value(X, C), network.gradients(X, C)
+    for r in range(3):
+        one = network.with_parameters(network.parameters[r])
+        gradient, dx = one.gradients(X[r], C[r])
+        assert values[r] == pytest.approx(one.value(X[r], C[r]), rel=1e-12)
+        np.testing.assert_allclose(gradients[r], gradient, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(dX[r], dx, rtol=1e-12, atol=1e-13)
+
+
+def test_a_list_of_generators_draws_what_each_draws_alone():
+    rngs = [[np.random.default_rng(seed) for seed in (5, 7)] for _ in range(2)]
+    stack = Network(mixed(4), rngs[0])
+    for parameters, rng in zip(stack.parameters, rngs[1], strict=True):
+        np.testing.assert_array_equal(parameters, Network(mixed(4), rng).parameters)
+    assert not np.array_equal(*stack.parameters)
+
+
+@KINDS
+def test_jvp_and_backward_are_transposes(draw, kind):
+    network, rng = build(kind(5)), np.random.default_rng(1)
+    X, _ = draw()
+    scores, kept = network.forward(X)
+    u, dX = rng.normal(size=scores.shape), rng.normal(size=X.shape)
+    d = rng.normal(size=network.parameters.shape)
+    flat, gX = network.backward(kept, u)
+    left = np.sum(u * network.jvp(kept, dX, d))
+    assert left == pytest.approx(np.sum(flat * d) + np.sum(gX * dX), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"),
+    [
+        (
+            [HiddenLayer(2, 5), OutputLayer(4, 3)],
+            ["layer 1 (HiddenLayer) has 5", "layer 2 (OutputLayer) takes 4"],
+        ),
+        (
+            [HiddenLayer(2, 5), ResNetLayer(5), ResNetLayer(6), OutputLayer(6, 3)],
+            ["layer 2 (ResNetLayer) has 5", "layer 3 (ResNetLayer) takes 6"],
+        ),
+    ],
+)
+def test_widths_that_do_not_fit_are_named(layers, names):
+    with pytest.raises(ValueError, match="outputs, but") as error:
+        Network(layers, np.random.default_rng(0))
+    assert all(name in str(error.value) for name in names)
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_blocks_are_views_of_the_flat_vector_and_join_to_it(replicas):
+    network = build(mixed(5), replicas=replicas)
+    flat = network.parameters
+    blocks = [block for layer in network.split(flat) for block in layer]
+    assert [block.shape[-2:] for block in blocks] == network.shapes
+    assert all(np.shares_memory(block, flat) for block in blocks)
+    np.testing.assert_array_equal(join(blocks), flat)
+
+
+def test_a_change_in_place_reaches_the_layers(draw):
+    X, _ = draw()
+    network = Network(mixed(3), np.random.default_rng(0))
+    network.parameters[:] = 0
+    assert not network.forward(X)[0].any()
+
+
+def test_with_parameters_leaves_the_network_as_it_is(draw):
+    X, C = draw()
+    network = build(mixed(3))
+    before = network.value(X, C)
+    other = network.with_parameters(network.parameters + 1)
+    assert other.value(X, C) != before == network.value(X, C)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 23, 24, 8192])
+@pytest.mark.parametrize("replicas", [None, 3])
+@pytest.mark.parametrize("own", [False, True], ids=["shared X", "an X each"])
+def test_evaluation_in_chunks_is_evaluation(draw, chunk, replicas, own):
+    network = build(mixed(3), replicas=replicas)
+    X, C = draw(m=23, replicas=(3,) if own and replicas else ())
+    loss, accuracy = network.evaluate(X, C, chunk)
+    scores, _ = network.forward(X)
+    right = scores.argmax(axis=-2) == C.argmax(axis=-2)
+    np.testing.assert_allclose(loss, network.value(X, C), rtol=1e-12)
+    np.testing.assert_allclose(accuracy, right.mean(axis=-1), rtol=1e-12)
+    assert np.shape(loss) == np.shape(accuracy) == ((replicas,) if replicas else ())
+
+
+@given(
+    arrays(float, (3, 4, 6), elements=st.floats(-1e3, 1e3), unique=True),
+    st.lists(st.integers(0, 3), min_size=6, max_size=6),
+)
+def test_without_ties_is_correct_is_argmax(scores, labels):
+    expected = scores.argmax(axis=-2) == np.array(labels)
+    np.testing.assert_array_equal(is_correct(scores, np.eye(4)[:, labels]), expected)
+
+
+@pytest.mark.parametrize("level", [-2.5, 0, 1e4])
+def test_a_tie_is_wrong(level):
+    scores = np.array([[level, level, level], [level, level - 1, level - 1]])
+    C = np.array([[1, 1, 0], [0, 0, 1]])
+    assert is_correct(scores, C).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_dtype_of_the_parameters_is_kept(draw, dtype):
+    X, C = draw(dtype=dtype)
+    network = build(mixed(5), dtype=dtype, replicas=2)
+    gradient, dX = network.gradients(X, C)
+    values = (network.forward(X)[0], network.value(X, C), gradient, dX)
+    assert {value.dtype for value in values} == {np.dtype(dtype)}
+    assert network.evaluate(X, C)[0].dtype == dtype
+
+
+def test_probabilities_are_the_softmax_of_the_scores(draw):
+    X, _ = draw()
+    network = build(mixed(3), replicas=2)
+    expected = softmax(network.forward(X)[0])
+    np.testing.assert_array_equal(network.probabilities(X), expected)

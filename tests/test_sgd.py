@@ -1,0 +1,263 @@
+"""Optimiser, schedules, minibatches and the training loop, against plain loops."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers import sgd
+from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
+from helpers.losses import LeastSquares
+from helpers.network import Network
+
+
+def rngs(*seeds):
+    return [np.random.default_rng(seed) for seed in seeds]
+
+
+def numbered(m, replicas=()):
+    """Return X and C whose columns carry the number of their sample."""
+    X = np.broadcast_to(np.arange(m), (*replicas, 2, m))
+    return X, -X[..., :1, :]
+
+
+def epoch(X, C, batch_size, rng):
+    batches = list(sgd.minibatches(X, C, batch_size, rng))
+    return batches, np.concatenate([x for x, _ in batches], axis=-1)
+
+
+@pytest.mark.parametrize(("m", "batch_size"), [(10, 3), (12, 4), (5, 8), (7, 1)])
+@pytest.mark.parametrize("replicas", [(), (2,)])
+@pytest.mark.parametrize("own", [False, True], ids=["one order", "an order each"])
+def test_an_epoch_holds_every_sample_once(m, batch_size, replicas, own):
+    rng = rngs(0, 1) if own else np.random.default_rng(0)
+    batches, order = epoch(*numbered(m, replicas), batch_size, rng)
+    sizes = [x.shape[-1] for x, _ in batches]
+    assert sizes == [batch_size] * (m // batch_size) + [m % batch_size] * (
+        m % batch_size > 0
+    )
+    assert (np.sort(order) == np.arange(m)).all()
+    assert all((x[..., :1, :] == -c).all() for x, c in batches)
+    assert order.shape == ((2, 2, m) if own or replicas else (2, m))
+
+
+def test_orders_are_shuffled_and_differ_between_replicas_and_epochs():
+    X, C = numbered(50)
+    rng = rngs(0, 1)
+    first, second = (epoch(X, C, 8, rng)[1][:, 0] for _ in range(2))
+    orders = [np.arange(50), *first, *second]
+    assert len({tuple(order) for order in orders}) == 5
+
+
+@pytest.mark.parametrize("replicas", [(), (2,)])
+def test_the_order_is_the_generators(replicas):
+    X, C = numbered(20, replicas)
+    expected = np.stack([rng.permutation(20) for rng in rngs(3, 4)])
+    _, order = epoch(X, C, 6, rngs(3, 4))
+    np.testing.assert_array_equal(order[:, 0], expected)
+    _, order = epoch(X, C, 6, np.random.default_rng(3))
+    np.testing.assert_array_equal(order[..., 0, :].reshape(-1, 20)[0], expected[0])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_sgd_is_pytorchs_documented_rule(momentum, weight_decay):
+    rng = np.random.default_rng(0)
+    theta = start = rng.normal(size=5)
+    gradients, factors = rng.normal(size=(6, 5)), np.linspace(1, 0.1, 6)
+    gradients.setflags(write=False)
+    for t, factor in enumerate(factors):
+        g = gradients[t]
+        if weight_decay != 0:
+            g = g + weight_decay * theta
+        if momentum != 0:
+            b = momentum * b + g if t > 0 else g  # noqa: F821
+            g = b
+        theta = theta - 0.3 * factor * g
+    parameters, optimizer = start.copy(), sgd.SGD(0.3, momentum, weight_decay)
+    for g, factor in zip(gradients, factors, strict=True):
+        optimizer.update(parameters, g, factor)
+    np.testing.assert_allclose(parameters, theta, rtol=1e-14)
+
+
+def test_each_replica_of_a_stack_can_have_its_own_rate_momentum_and_decay():
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(2, 5)), rng.normal(size=(6, 2, 5))
+    settings = np.array([[0.3, 0.0, 0.01], [0.1, 0.9, 0.0]])
+    stack, optimizer = start.copy(), sgd.SGD(*settings.T[..., None])
+    for g in gradients:
+        optimizer.update(stack, g)
+    for r in range(2):
+        one, alone = start[r].copy(), sgd.SGD(*settings[r])
+        for g in gradients:
+            alone.update(one, g[r])
+        np.testing.assert_allclose(stack[r], one, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        (sgd.constant, [1, 1, 1, 1, 1]),
+        (sgd.step, [1, 1, 0.1, 0.01, 0.01]),
+        (sgd.cosine, [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]),
+    ],
+)
+def test_schedules_at_every_quarter(schedule, factors):
+    values = [schedule(quarter / 4) for quarter in range(5)]
+    assert values == pytest.approx(factors, abs=1e-15)
+    assert schedule(0.499) > 0.1
+
+
+def least_squares_problem(m=60):
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(3, m)), 0.1 * rng.normal(size=(2, m))
+    return SimpleNamespace(Yt=X, Ct=rng.normal(size=(2, 3)) @ X + 0.5 + noise)
+
+
+def loss_only(network, data):
+    return {"loss": network.value(data.Yt, data.Ct)}
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_training_on_least_squares_ends_at_lstsq(momentum):
+    data = least_squares_problem()
+    layers, rng = [OutputLayer(3, 2)], np.random.default_rng(0)
+    network = Network(layers, rng, dtype=float, loss=LeastSquares())
+    settings = {"epochs": 300, "momentum": momentum, "schedule": sgd.cosine}
+    history = sgd.train(
+        network, data, rng=rng, record=loss_only, progress=False, **settings
+    )
+    A = np.vstack([data.Yt, np.ones(60)]).T
+    solution = np.linalg.lstsq(A, data.Ct.T)[0].T
+    ((W, b),) = network.split(network.parameters)
+    np.testing.assert_allclose(np.hstack([W, b]), solution, atol=1e-4)
+    best = np.sum((A @ solution.T - data.Ct.T) ** 2) / 120
+    assert history["loss"][-1] == pytest.approx(best, rel=1e-6)
+
+
+LAYERS = [HiddenLayer(2, 6), ResNetLayer(6, 4), OutputLayer(6, 3)]
+SETTINGS = {"epochs": 3, "batch_size": 16, "momentum": 0.9, "weight_decay": 1e-3}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_training_is_the_plain_loop_and_keeps_the_dtype(blobs, dtype):
+    data = blobs(dtype=dtype)
+    network = Network(LAYERS, np.random.default_rng(1), dtype=dtype)
+    plain, rng = network.parameters.copy(), np.random.default_rng(2)
+    velocity = np.zeros_like(plain)
+    for t in range(3):
+        order = rng.permutation(100)
+        for start in range(0, 100, 16):
+            some = order[start : start + 16]
+            now = network.with_parameters(plain)
+            g = now.gradient(data.Yt[:, some], data.Ct[:, some])
+            velocity = 0.9 * velocity + g + 1e-3 * plain
+            plain = plain - 0.2 * (1 + np.cos(np.pi * t / 3)) / 2 * velocity
+    sgd.train(
+        network,
+        data,
+        rng=np.random.default_rng(2),
+        learning_rate=0.2,
+        schedule=sgd.cosine,
+        progress=False,
+        **SETTINGS,
+    )
+    assert network.parameters.dtype == dtype
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(network.parameters, plain, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("own", [False, True], ids=["one X", "an X each"])
+def test_a_trained_stack_equals_its_single_runs(blobs, dtype, own):
+    sets = [blobs(seed=seed if own else 0, dtype=dtype) for seed in range(3)]
+    data = sets[0]
+    if own:
+        data = SimpleNamespace(
+            Yt=np.stack([s.Yt for s in sets]),
+            Ct=np.stack([s.Ct for s in sets]),
+            Yv=np.stack([s.Yv for s in sets]),
+            Cv=np.stack([s.Cv for s in sets]),
+        )
+    stack = Network(LAYERS, rngs(0, 1, 2), dtype=dtype)
+    history = sgd.train(stack, data, rng=rngs(3, 4, 5), progress=False, **SETTINGS)
+    tolerance = 1e-6 if dtype == np.float32 else 1e-12
+    for r in range(3):
+        (rng, order), one = rngs(r, 3 + r), sets[r]
+        network = Network(LAYERS, rng, dtype=dtype)
+        single = sgd.train(network, one, rng=order, progress=False, **SETTINGS)
+        np.testing.assert_allclose(
+            stack.parameters[r], network.parameters, rtol=0, atol=tolerance
+        )
+        for name, values in single.items():
+            np.testing.assert_allclose(history[name][:, r], values, atol=tolerance)
+
+
+@pytest.mark.parametrize("replicas", [None, 2])
+def test_history_starts_with_the_untrained_network(blobs, replicas):
+    data = blobs()
+    rng = rngs(0, 1) if replicas else np.random.default_rng(0)
+    network = Network(LAYERS, rng)
+    before = network.with_parameters(network.parameters.copy())
+    history = sgd.train(network, data, rng=rng, progress=False, **SETTINGS)
+    shape = (4, replicas) if replicas else (4,)
+    assert {values.shape for values in history.values()} == {shape}
+    for row, net in ((0, before), (-1, network)):
+        for part, X, C in (
+            ("train", data.Yt, data.Ct),
+            ("validation", data.Yv, data.Cv),
+        ):
+            loss, accuracy = net.evaluate(X, C)
+            np.testing.assert_array_equal(history[f"{part}_loss"][row], loss)
+            np.testing.assert_array_equal(history[f"{part}_accuracy"][row], accuracy)
+    assert (history["train_loss"][-1] < history["train_loss"][0]).all()
+
+
+def test_the_schedule_sees_each_epochs_progress(blobs):
+    seen = []
+
+    def spy(progress):
+        seen.append(progress)
+        return 1.0
+
+    rng = np.random.default_rng(0)
+    network = Network(LAYERS, rng)
+    sgd.train(network, blobs(), rng=rng, epochs=4, schedule=spy, progress=False)
+    assert seen == [0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_bar_can_be_switched_off(blobs, capfd, progress):
+    rng = np.random.default_rng(0)
+    sgd.train(Network(LAYERS, rng), blobs(), rng=rng, epochs=2, progress=progress)
+    assert bool(capfd.readouterr().err) is progress
+
+
+def test_a_single_network_that_diverges_says_when_and_at_which_rate():
+    rng = np.random.default_rng(0)
+    network = Network([OutputLayer(3, 2)], rng, loss=LeastSquares())
+    history = {"epochs": 50, "learning_rate": 75.0, "record": loss_only}
+    with pytest.raises(sgd.DivergenceError, match=r"in epoch \d+ .* rate 75: try"):
+        sgd.train(network, least_squares_problem(), rng=rng, progress=False, **history)
+
+
+def test_in_a_stack_only_the_diverged_replica_is_nan():
+    data, seeds = least_squares_problem(), rngs(0, 1)
+    network = Network([OutputLayer(3, 2)], seeds, loss=LeastSquares())
+    history = sgd.train(
+        network,
+        data,
+        rng=seeds,
+        epochs=50,
+        learning_rate=np.array([[0.1], [75]], np.float32),
+        record=loss_only,
+        progress=False,
+    )
+    healthy, diverged = history["loss"].T
+    assert np.isfinite(healthy).all()
+    assert healthy[-1] < healthy[0]
+    assert np.isfinite(diverged[0])
+    first = np.isnan(diverged).argmax()
+    assert first > 0
+    assert np.isnan(diverged[first:]).all()
+    assert np.isfinite(diverged[:first]).all()
