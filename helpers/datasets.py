@@ -205,14 +205,13 @@ def _check_names(names, path):
 def _elements(data, order):
     """Yield the type and the bytes of each element of a MAT-file.
 
-    A tag is two 32-bit numbers, type and size; small elements keep their data in the
-    tag. All but compressed ones are padded to 8 bytes.
+    A tag is two 32-bit numbers, type and size; a small element is all in its tag, and
+    comes here without its bytes. All but compressed ones are padded to 8 bytes.
     """
     while data:
         kind, size = struct.unpack(f"{order}II", data[:8])
-        small = kind > 0xFFFF
-        start, stop = (4, 8) if small else (8, 8 + size)
-        yield kind & 0xFFFF, data[start:stop]
+        stop = 8 if kind > 0xFFFF else 8 + size
+        yield kind & 0xFFFF, data[8:stop]
         data = data[stop if kind == COMPRESSED else stop + -stop % 8 :]
 
 

@@ -161,7 +161,7 @@ def summary(results):
         for part in ("train", "validation"):
             percent = 100 * result.final(f"{part}_accuracy")
             row[part] = percent.mean()
-            row[f"{part} sd"] = percent.std(ddof=1)
+            row[f"{part} sd"] = pd.Series(percent).std(skipna=False)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import SVG
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from helpers import results
 
@@ -63,20 +64,25 @@ def taylor(tests, columns, height=1.75):
                 color=colour,
                 label=f"{label} derivative",
             )
-        ax.set_title(f"{test.name}\n{test.summary}: {verdict_word(test)}")
-    for ax in axes.flat[len(tests) :]:
-        ax.set_visible(False)
-    label_residuals(axes)
-    axes[0, 0].legend(loc="lower right")
+        first, second = test.orders
+        second = "noise" if np.isnan(second) else f"{second:.3f}"
+        ax.set_title(
+            f"{test.name}\norder {first:.3f}, then {second}: {verdict_word(test)}"
+        )
+    label_residuals(axes, len(tests))
+    legend_below(fig, axes[0])
     return fig
 
 
-def label_residuals(axes):
-    """Name the axes of panels that show residuals against ε."""
+def label_residuals(axes, used):
+    """Name the axes of panels that show residuals against ε; hide those not used."""
     axes[0, 0].set_ylim(1e-18, 1e2)
     axes[0, 0].set_xticks([1e-9, 1e-6, 1e-3, 1])
-    for ax in axes[-1]:
+    for ax in axes.flat[used:]:
+        ax.set_visible(False)
+    for ax in axes.flat[:used][-axes.shape[1] :]:
         ax.set_xlabel("step ε")
+        ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel("residual")
 
@@ -88,7 +94,7 @@ def overlay(groups, columns=3):
     order with the derivative.
     """
     fig, axes = panels(-(-len(groups) // columns), columns, sharex=True, sharey=True)
-    for ax, (title, tests) in zip(axes.flat, groups.items(), strict=True):
+    for ax, (title, tests) in zip(axes.flat, groups.items(), strict=False):
         for number, test in enumerate(tests):
             for residual, style, label in zip(
                 test.residuals, STYLES[1:], ("without", "with"), strict=False
@@ -104,8 +110,8 @@ def overlay(groups, columns=3):
         passed = sum(test.passed for test in tests)
         least = np.nanmin([test.orders[1] for test in tests])
         ax.set_title(f"{title}\n{passed} of {len(tests)} pass, order ≥ {least:.3f}")
-    label_residuals(axes)
-    axes[0, 0].legend(loc="lower right")
+    label_residuals(axes, len(groups))
+    legend_below(fig, axes[0])
     return fig
 
 
@@ -152,15 +158,89 @@ def learning_curves(curves, quantities, ceilings=None, log=("loss",)):
     for ax, quantity in zip(axes[:, 0], quantities, strict=True):
         unit = " / %" if quantity.endswith("accuracy") else ""
         ax.set_ylabel(quantity.replace("_", " ") + unit)
-    legend_below(fig, axes[-1, 0])
+    legend_below(fig, axes.flat)
     return fig
 
 
-def band(ax, values, label):
+def training(curves, ceilings):
+    """Draw accuracy and, on a log axis, training loss: one column per dataset.
+
+    `curves` maps dataset → label → history. Training accuracy is solid, validation
+    dashed; bands are one sd over replicas; known ceilings are drawn.
+    """
+    fig, axes = panels(2, len(curves), height=1.75, sharex=True, sharey="row")
+    for (top, bottom), (dataset, histories) in zip(axes.T, curves.items(), strict=True):
+        top.set_title(dataset)
+        bottom.set_xlabel("epoch")
+        for colour, (label, history) in zip(
+            COLOURS[1:], histories.items(), strict=False
+        ):
+            for part, style in (("train", "-"), ("validation", "--")):
+                look = {"color": colour, "linestyle": style}
+                percent = 100 * history[f"{part}_accuracy"]
+                band(top, percent, f"{label}, {part}", **look)
+            band(bottom, history["train_loss"], label, color=colour, linestyle="-")
+        bottom.set_yscale("log")
+        bottom.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        bottom.yaxis.set_major_formatter("{x:g}")
+        bottom.yaxis.set_minor_formatter(NullFormatter())
+        if ceilings[dataset]:
+            ceiling_line(top, ceilings[dataset])
+    axes[0, 0].set_ylabel("accuracy / %")
+    axes[1, 0].set_ylabel("training loss")
+    legend_below(fig, axes[0])
+    return fig
+
+
+def convergence(curves, ylabel, levels=None, shared=False):
+    """Draw what should fall, on a log axis against the epoch, one panel per title.
+
+    `curves` maps title → label → values (epochs + 1, replicas): the mean and, as a
+    band, their range. `levels` maps titles to labels' predicted levels, drawn dotted.
+    """
+    fig, axes = panels(1, len(curves), height=2.6, sharey=True)
+    for ax, (title, lines) in zip(axes[0], curves.items(), strict=True):
+        for label, values in lines.items():
+            (line,) = ax.semilogy(values.mean(axis=1), label=label)
+            low, high = values.min(axis=1), values.max(axis=1)
+            look = {"color": line.get_color()}
+            ax.fill_between(np.arange(len(values)), low, high, alpha=0.2, **look)
+            if label in (levels or {}).get(title, {}):
+                ax.axhline(levels[title][label], linestyle=(0, (1, 1)), **look)
+        ax.set_title(title)
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if not shared:
+            ax.legend()
+    axes[0, 0].set_ylabel(ylabel)
+    if shared:
+        legend_below(fig, axes[0])
+    return fig
+
+
+def convergence_numbers(curves):
+    """Return the numbers behind `convergence`: mean, least, greatest of each epoch."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "panel": title,
+                "run": label,
+                "epoch": np.arange(len(values)),
+                "mean": values.mean(axis=1),
+                "least": values.min(axis=1),
+                "greatest": values.max(axis=1),
+            }
+        )
+        for title, lines in curves.items()
+        for label, values in lines.items()
+    )
+
+
+def band(ax, values, label, **look):
     """Draw mean ± sd over replicas against the epoch; values (epochs + 1[, R])."""
     values = values.reshape(len(values), -1)
     mean, sd = values.mean(axis=1), values.std(axis=1)
-    (line,) = ax.plot(mean, label=label)
+    (line,) = ax.plot(mean, label=label, **look)
     ax.fill_between(
         np.arange(len(mean)), mean - sd, mean + sd, color=line.get_color(), alpha=0.2
     )
@@ -173,10 +253,16 @@ def ceiling_line(ax, ceiling):
     )
 
 
-def legend_below(fig, ax):
-    """Put the legend of one panel under all of them."""
-    handles, labels = ax.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+def legend_below(fig, axes):
+    """Put one legend of these panels under all of them, each label once."""
+    pairs = [zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes]
+    entries = {label: handle for panel in pairs for handle, label in panel}
+    fig.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=min(len(entries), 4),
+    )
 
 
 def curve_numbers(curves):
@@ -222,7 +308,7 @@ def accuracies(table, ceilings):
         ax.set_xticks(place, rows["network"], rotation=40, ha="right")
         ax.set_title(dataset)
     axes[0, 0].set_ylabel("accuracy / %")
-    legend_below(fig, axes[0, 0])
+    legend_below(fig, axes[0])
     return fig
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_info
 
 FIGURES = Path(__file__).parent.parent / "figures"
 
@@ -113,10 +112,10 @@ def verdict(item, claim, holds, number):
 
 def provenance(data, **seeds):
     """List what made the numbers of a notebook: versions, data and seeds."""
-    blas = next(i for i in threadpool_info() if i["user_api"] == "blas")
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     rows = {"Python": platform.python_version()}
     rows |= {name: version(name.lower()) for name in ("NumPy", "SciPy", "Matplotlib")}
-    rows["BLAS"] = f"{blas['internal_api']} {blas['version']}"
+    rows["BLAS"] = f"{blas['name']} {blas['version']}"
     rows |= {name: dataset.source for name, dataset in data.items()}
     rows |= {f"seeds: {key.replace('_', ' ')}": str(v) for key, v in seeds.items()}
     frame = pd.DataFrame(rows.items(), columns=["what", "value"])

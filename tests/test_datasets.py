@@ -191,6 +191,7 @@ def test_a_folder_in_place_of_a_file(tmp_path):
         (bytes(5000), "is not a .mat file"),
         (mat({"Yt": np.eye(3)}, format="4"), "is not a .mat file"),
         (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM\x89HDF", "save(..., '-v7')"),
+        (bytes(4) + mat(toy())[4:], "is not a .mat file"),
         (mat({}), "found no variables"),
     ],
 )

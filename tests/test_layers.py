@@ -189,6 +189,7 @@ def test_weights_start_at_their_gain_over_root_fan_in_and_biases_at_zero(layer, 
 
 def test_activations_are_tanh_and_relu_and_tanh_is_the_default():
     z = np.linspace(-3, 3, 7)
+    z.setflags(write=False)
     np.testing.assert_array_equal(Tanh()(z), np.tanh(z))
     np.testing.assert_allclose(Tanh().derivative(np.tanh(z)), np.cosh(z) ** -2.0)
     np.testing.assert_array_equal(ReLU()(z), [0, 0, 0, 0, 1, 2, 3])

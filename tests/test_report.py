@@ -95,7 +95,9 @@ FIRST = notebook(
         "#| label: tbl-wide\n#| tbl-cap: All tries.\n#| echo: false\nhidden_by_echo()",
         shown({"text/markdown": WIDE, "text/html": "<b>no</b>", "text/plain": "no"}),
     ),
+    markdown(f"$${'x + ' * 30}x$$"),
     code("z" * 78 + "\nprint()", stream("wide " * 40 + "end\n")),
+    code("warn()", stream("UserWarning: rate\n", "stderr")),
     code("record()", provenance(python="3.11.9", seeds="0 to 9", blas="A")),
     authors=[{"name": "Ada Example"}],
 )
@@ -210,6 +212,7 @@ def test_provenance_is_merged_in_the_appendix(pages):
     assert appendix.count("3.11.9") == 1
     assert "A (chapter 1) B (chapter 2)" in appendix
     assert "seeds 0 to 9 (chapter 1) 7 (chapter 2)" in appendix
+    assert "Recorded." not in " ".join(pages[:-1])
 
 
 def test_every_picture_and_formula_has_alternative_text(pdf):
@@ -355,6 +358,10 @@ def test_nbconvert_stops_without_a_chapter(tmp_path):
     with pytest.raises(SystemExit, match=r"^1_x.ipynb, cell 1: raw HTML"):
         nbconvert(tmp_path / "chapters", path)
     assert not (tmp_path / "chapters" / "1_x.typ").exists()
+
+
+def test_warnings_are_marked_in_the_pdf(pages):
+    assert "warn() Written to standard error UserWarning: rate" in " ".join(pages)
 
 
 # Outputs and tags ---------------------------------------------------------------------

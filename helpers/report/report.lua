@@ -198,9 +198,12 @@ local function output(div)
       blocks:insert(block)
     end
   end
-  if blocks[1] and blocks[1].t == "CodeBlock" and blocks[1].classes[1] == "verdict" then
+  local handed = blocks[1] and blocks[1].t == "CodeBlock" and blocks[1].classes[1]
+  if handed == "verdict" then
     blocks:insert(1, raw("#block["))
     blocks:insert(raw("] <verdict-box>"))
+  elseif handed == "provenance" then
+    blocks = pandoc.Blocks{blocks[1]} -- the appendix shows it
   end
   return blocks
 end

@@ -1,0 +1,80 @@
+"""The README is true: its table, its targets, its paths and its code."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import checks, datasets, experiments
+from helpers.layers import HiddenLayer
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def rows():
+    """Return the results table as {network: [cells]}."""
+    section = README.split("## Results")[1].split("##")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells if not row[0].startswith("-")}
+
+
+def test_results_table_agrees_with_the_csv():
+    """Another processor may shift a mean by a fraction of its spread over seeds."""
+    table, header = rows(), rows()["network"]
+    results = pd.read_csv(ROOT / "figures" / "five_architectures.csv")
+    assert set(table) == {"network", "best possible", *results["network"]}
+    for row in results.itertuples():
+        if np.isnan(row.ceiling):  # a user's own data: the README speaks of ours
+            continue
+        column = [name + "Data" for name in header].index(row.dataset)
+        mean, sd = map(float, table[row.network][column].split(" ± "))
+        assert abs(mean - row.validation) <= 0.05 + row._8
+        assert abs(sd - row._8) <= 0.05 + row._8
+        assert float(table["best possible"][column]) == round(row.ceiling, 1)
+
+
+def test_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"`make (?:\S+=\S+ )?([a-z]+)`", README))
+    listed = README.split("lists the other targets: ")[1].split(".")[0]
+    named |= set(re.findall(r"`([a-z]+)`", listed))
+    assert {"report", "test", "lab", "data"} <= named <= targets
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))
+def test_links_point_to_files(path):
+    assert (ROOT / path).exists()
+
+
+def test_layout_names_every_module():
+    modules = {p.stem for p in (ROOT / "helpers").glob("[a-z]*.py")}
+    assert modules <= set(re.findall(r"`([a-z]+)`", README.split("## Layout")[1]))
+
+
+def test_the_five_lines_train_a_new_architecture(monkeypatch):
+    monkeypatch.setattr(
+        experiments, "ARCHITECTURES", dict(experiments.ARCHITECTURES)
+    )
+    quick = BLOCKS[0].replace("epochs=20", "epochs=1")
+    *lines, last = quick.strip().splitlines()
+    scope = {}
+    exec("\n".join(lines), scope)
+    table = eval(last, scope)
+    assert table["network"].tolist() == ["wide"]
+    assert table["validation"][0] > 100 / datasets.load("PeaksData").classes
+
+
+def test_the_new_activation_passes_its_checks():
+    scope = {"np": np}
+    exec(BLOCKS[1], scope)
+    rng = np.random.default_rng(0)
+    layer, X = HiddenLayer(2, 10, scope["Sigmoid"]()), rng.standard_normal((2, 8))
+    tests = checks.layer_tests("mine", layer, X, rng)
+    assert len(tests) == 6
+    assert all(test.passed for test in tests), [str(t) for t in tests]

@@ -1,0 +1,138 @@
+"""Tables, verdicts, source code and provenance, as notebook and report see them."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import checks, results
+from helpers.layers import OutputLayer
+from helpers.losses import softmax
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Keep the project's own figures out of reach."""
+    monkeypatch.setattr(results, "FIGURES", tmp_path / "figures")
+    return tmp_path / "figures"
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {"network": ["a", "b"], "accuracy": [97.123456, None], "runs": [3, 4]}
+    )
+
+
+def markdown(output):
+    data, metadata = output._repr_mimebundle_()
+    assert data["text/markdown"] == data["text/plain"]
+    return data["text/markdown"], metadata
+
+
+def test_a_csv_file_comes_back_as_it_was(folder, frame):
+    results.write_csv(frame, "some table")
+    pd.testing.assert_frame_equal(results.read_csv("some table", "2_sgd"), frame)
+    assert [path.name for path in folder.iterdir()] == ["some table.csv"]
+    assert b"\r" not in (folder / "some table.csv").read_bytes()
+
+
+def test_a_file_is_written_whole_or_not_at_all(folder, monkeypatch):
+    results.write("x.csv", "old")
+
+    def fail(*paths):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        results.write("x.csv", "new")
+    assert (folder / "x.csv").read_text() == "old"
+
+
+def test_a_missing_file_names_the_notebook_that_writes_it():
+    with pytest.raises(
+        FileNotFoundError, match=r"figures/best\.csv .*notebooks/5_five\.ipynb first"
+    ):
+        results.read_csv("best", "5_five")
+
+
+def test_a_table_is_formatted_in_text_and_exact_in_its_file(folder, frame):
+    shown, metadata = markdown(results.table(frame, "t", {"accuracy": "{:.1f} %"}))
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in shown.split("\n")
+    ]
+    assert lines[0] == ["network", "accuracy", "runs"]
+    assert lines[2:] == [["a", "97.1 %", "3"], ["b", "–", "4"]]
+    assert [(cell[0], cell[-1]) for cell in lines[1]] == [(":", "-"), *2 * [("-", ":")]]
+    assert metadata == {}
+    assert "97.12346" in (folder / "t.csv").read_text()
+
+
+def test_a_table_leaves_its_frame_as_it_was(frame):
+    before = frame.copy(deep=True)
+    results.table(frame, "t", {"accuracy": "{:.1f}"})
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_numbers_that_look_like_text_stay_as_formatted():
+    shown, _ = markdown(results.table(pd.DataFrame({"x": [0.1]}), "t", {"x": "{:.3f}"}))
+    assert "0.100" in shown
+
+
+@pytest.mark.parametrize(
+    ("holds", "word"), [(True, "holds"), (np.bool_(False), "does not hold")]
+)
+def test_a_verdict_comes_out_either_way(holds, word):
+    shown, metadata = markdown(results.verdict("2.1.1", "it is so", holds, "1 of 2"))
+    assert shown == f"**Verdict (2.1.1): {word}.** it is so: 1 of 2."
+    assert metadata == {
+        "verdict": {
+            "item": "2.1.1",
+            "claim": "it is so",
+            "holds": bool(holds),
+            "number": "1 of 2",
+        }
+    }
+    assert type(metadata["verdict"]["holds"]) is bool
+
+
+def test_source_shows_the_code_itself():
+    shown, _ = markdown(results.source(softmax, OutputLayer.forward))
+    assert shown.startswith("```python\ndef softmax(Z):\n")
+    assert "\n    return E / E.sum(axis=-2, keepdims=True)\n\n" in shown
+    assert '\n\ndef forward(self, x, W, b):\n    """' in shown
+    assert shown.endswith("return W @ x + b, (x, W)\n```")
+
+
+def test_provenance_names_versions_data_and_seeds():
+    data = {"GMMData": SimpleNamespace(source="drawn by somebody, seed 7")}
+    shown, metadata = markdown(results.provenance(data, training_seeds=(1, 2)))
+    rows = metadata["provenance"]
+    assert rows["NumPy"] == np.__version__
+    assert rows["GMMData"] == "drawn by somebody, seed 7"
+    assert rows["seeds: training seeds"] == "(1, 2)"
+    assert set(rows) >= {"Python", "SciPy", "Matplotlib", "BLAS"}
+    assert all(type(value) is str and value in shown for value in rows.values())
+
+
+@pytest.mark.parametrize("factor", [1, 1.01])
+def test_a_check_table_has_a_row_per_derivative(factor):
+    rng = np.random.default_rng(0)
+    tests = checks.gradient_tests(
+        "f",
+        lambda x, y: np.sum(x**3) + np.sum(y),
+        lambda x, y: (3 * factor * x**2, np.ones(2)),
+        {"x": np.ones(3), "y": np.ones(2)},
+        rng,
+    )
+    table = results.check_table(tests).set_index("block")
+    assert table["function"].tolist() == ["f", "f"]
+    assert table["verdict"].to_dict() == {
+        "x": "pass" if factor == 1 else "FAIL",
+        "y": "pass",
+    }
+    assert table["order with"]["x"] == tests[0].orders[1]
+    assert table["complex step error"]["x"] == tests[1].error
+    assert np.isnan(table["order with"]["y"])
