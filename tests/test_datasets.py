@@ -281,7 +281,8 @@ def test_element_types_that_crash_scipy(reading, kind):
     [
         "dataset,ceiling\nToy,0.9\n",
         "sha256,ceiling,seed\nabc,high,1\n",
-        "sha256\nabc\n",
+        "sha256,ceiling,seed\nabc\n",
+        "sha256,ceiling,seed\n" + "a" * 200_000,
     ],
 )
 def test_a_broken_list_of_ceilings_is_named(tmp_path, text):

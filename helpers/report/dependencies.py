@@ -1,7 +1,7 @@
 """`python -m helpers.report.dependencies NOTEBOOK TARGET FILE`: a rule for make.
 
-Writes to FILE that TARGET depends on every file of `helpers/` that the notebook imports,
-directly or through another, and on the data if it loads them.
+Writes to FILE that TARGET depends on every file of `helpers/` that the notebook
+imports, directly or through another, and on the data if it loads them.
 """
 
 import ast
@@ -17,7 +17,8 @@ def imports(code):
     """Return the names of the modules of `helpers` that Python code imports."""
     nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom)]
     names = {n.module.split(".")[-1] for n in nodes if n.module.startswith("helpers.")}
-    return names.union(*({a.name for a in n.names} for n in nodes if n.module == "helpers"))
+    whole = [n.names for n in nodes if n.module == "helpers"]
+    return names | {alias.name for aliases in whole for alias in aliases}
 
 
 def files(names, seen=()):
