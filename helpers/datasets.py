@@ -180,6 +180,12 @@ def _bytes(path):
         ) from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be opened: {error.strerror}.") from error
+    _check_version(content, path)
+    return content
+
+
+def _check_version(content, path):
+    """A MATLAB 5 to 7 header ends in version and byte order; v4 starts with zeros."""
     version = content[124:128]
     _require(
         version not in V73,
@@ -190,7 +196,6 @@ def _bytes(path):
         version in V5 and 0 not in content[:4],
         f"{path} is not a .mat file of MATLAB's version 5 to 7.",
     )
-    return content
 
 
 def _check_names(names, path):

@@ -186,6 +186,8 @@ def averaged_accuracy(result, data):
 
 def gap(result):
     """Return train − validation accuracy in points with a 95 % interval over seeds."""
-    points = 100 * (result.final("train_accuracy") - result.final("validation_accuracy"))
+    points = 100 * (
+        result.final("train_accuracy") - result.final("validation_accuracy")
+    )
     low, high = ttest_1samp(points, 0).confidence_interval(0.95)
     return points.mean(), low, high

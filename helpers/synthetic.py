@@ -241,22 +241,29 @@ def replace_file(path, content):
     os.replace(part, path)
 
 
+def refuse_foreign(folder, digests):
+    """Digest of each stored file; DatasetError if one was not drawn here."""
+    known = ledger(folder)
+    found = {name: stored(name, folder) for name in digests}
+    for name, there in found.items():
+        if there not in {None, digests[name], *known}:
+            raise DatasetError(
+                f"{folder / name}.mat was not drawn by helpers/synthetic.py and is not "
+                "overwritten: move it away first; nothing was written."
+            )
+    return found
+
+
 def write(folder=DATA):
     """Write the three files and their ceilings, leaving alone what is there already.
 
     A file that was not drawn here is never overwritten: DatasetError, before anything
     is written.
     """
-    folder, known = Path(folder), ledger(folder)
+    folder = Path(folder)
     drawn = {name: draw(recipe) for name, recipe in RECIPES.items()}
     digests = {name: digest(arrays) for name, arrays in drawn.items()}
-    found = {name: stored(name, folder) for name in RECIPES}
-    for name in RECIPES:
-        if found[name] not in {None, digests[name], *known}:
-            raise DatasetError(
-                f"{folder / name}.mat was not drawn by helpers/synthetic.py and is not "
-                "overwritten: move it away first; nothing was written."
-            )
+    found = refuse_foreign(folder, digests)
     lines = ["dataset,ceiling,error,seed,sha256"]
     for name, recipe in RECIPES.items():
         best, error = ceiling(recipe)

@@ -253,7 +253,7 @@ def test_corrupt_bytes_are_refused_or_harmless(reading, compressed):
     content = mat(toy(), do_compression=compressed)
     rng = np.random.default_rng(1)
     refused = 0
-    for _ in range(1500):
+    for _ in range(800):
         damaged = np.frombuffer(content, np.uint8).copy()
         where = rng.integers(damaged.size, size=rng.choice([1, 1, 2, 5, 20]))
         damaged[where] = rng.choice([0, 1, 255, rng.integers(256)], size=where.size)
@@ -264,7 +264,7 @@ def test_corrupt_bytes_are_refused_or_harmless(reading, compressed):
         else:
             assert isinstance(data, Dataset)
             assert not compressed or same(data, toy())
-    assert refused > 500
+    assert refused > 250
 
 
 @pytest.mark.parametrize("kind", [0, 8, 14, 15, 19, 250])

@@ -8,6 +8,7 @@ from scipy import stats
 
 from helpers import experiments, sgd
 from helpers.experiments import ARCHITECTURES, Result, Run, perform, run_all, summary
+from helpers.losses import LeastSquares
 from helpers.network import Network
 
 ARCHITECTURE = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -117,6 +118,25 @@ def test_tuples_give_each_replica_its_own_settings(data, samples):
             {name: values[:, [r]] for name, values in stack.history.items()},
         )
         assert_equal(part, single, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.05},
+        {"momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"batch_size": 50},
+        {"schedule": sgd.constant},
+        {"loss": LeastSquares()},
+        {"samples": 50},
+        {"seeds": (1,)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_reaches_the_training(data, change):
+    base, other = run(data), run(data, **change)
+    assert not np.allclose(base.network.parameters, other.network.parameters, atol=1e-4)
 
 
 def test_a_replica_depends_on_its_seed_alone(data):

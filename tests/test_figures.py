@@ -115,16 +115,16 @@ def test_taylor_titles_say_the_verdict(tests):
 
 
 def test_taylor_fills_the_fitted_steps(tests):
-    ax = figures.taylor(tests[:1], 1).axes[0]
+    fig = figures.taylor(tests[:1], 1)
     filled = {
         line.get_label(): line.get_xdata()
-        for line in ax.get_lines()
+        for line in fig.axes[0].get_lines()
         if not line.get_label().startswith("_")
     }
     assert list(filled) == ["without derivative", "with derivative"]
     for steps in filled.values():
         np.testing.assert_array_equal(steps, tests[0].steps[tests[0].fitted])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == list(filled)
+    assert legend(fig) == list(filled)
 
 
 def test_taylor_numbers_are_those_of_the_tests(tests):
@@ -144,6 +144,7 @@ def test_overlay_counts_what_passes(tests, groups):
     assert titles[0].startswith("group 0\n3 of 4 pass, order ≥ 1.0")
     assert grid(fig, "xlabel")[-1] == "step ε"
     assert grid(fig, "ylabel")[0] == "residual"
+    assert legend(fig) == ["without derivative", "with derivative"]
 
 
 @ceilings_known

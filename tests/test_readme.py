@@ -58,9 +58,7 @@ def test_layout_names_every_module():
 
 
 def test_the_five_lines_train_a_new_architecture(monkeypatch):
-    monkeypatch.setattr(
-        experiments, "ARCHITECTURES", dict(experiments.ARCHITECTURES)
-    )
+    monkeypatch.setattr(experiments, "ARCHITECTURES", dict(experiments.ARCHITECTURES))
     quick = BLOCKS[0].replace("epochs=20", "epochs=1")
     *lines, last = quick.strip().splitlines()
     scope = {}

@@ -136,3 +136,12 @@ def test_a_check_table_has_a_row_per_derivative(factor):
     assert table["order with"]["x"] == tests[0].orders[1]
     assert table["complex step error"]["x"] == tests[1].error
     assert np.isnan(table["order with"]["y"])
+
+
+@pytest.mark.parametrize("outcomes", [(True, False), (False, True)])
+def test_a_derivative_passes_only_if_all_its_tests_do(outcomes):
+    tests = [
+        checks.Check("f: x", kind, passed, "", error=0.0)
+        for kind, passed in zip(("transpose", "complex step"), outcomes, strict=True)
+    ]
+    assert results.check_table(tests)["verdict"].tolist() == ["FAIL"]

@@ -108,10 +108,11 @@ def test_schedules_at_every_quarter(schedule, factors):
     assert schedule(0.499) > 0.1
 
 
-def least_squares_problem(m=60):
+def least_squares_problem(dtype=float):
     rng = np.random.default_rng(0)
-    X, noise = rng.normal(size=(3, m)), 0.1 * rng.normal(size=(2, m))
-    return SimpleNamespace(Yt=X, Ct=rng.normal(size=(2, 3)) @ X + 0.5 + noise)
+    X, noise = rng.normal(size=(3, 60)), 0.1 * rng.normal(size=(2, 60))
+    C = rng.normal(size=(2, 3)) @ X + 0.5 + noise
+    return SimpleNamespace(Yt=X.astype(dtype), Ct=C.astype(dtype))
 
 
 def loss_only(network, data):
@@ -241,31 +242,25 @@ def test_a_bar_is_shown_only_if_asked_and_obeys_tqdms_settings(
     assert bars == [{"unit": "epoch"}] * progress  # "disable" beats TQDM_DISABLE
 
 
-def test_a_single_network_that_diverges_says_when_and_at_which_rate():
-    rng = np.random.default_rng(0)
+def diverge(rng, learning_rate):
     network = Network([OutputLayer(3, 2)], rng, loss=LeastSquares())
-    history = {"epochs": 50, "learning_rate": 75.0, "record": loss_only}
-    with pytest.raises(sgd.DivergenceError, match=r"in epoch \d+ .* rate 75: try"):
-        sgd.train(network, least_squares_problem(), rng=rng, progress=False, **history)
+    data = least_squares_problem(np.float32)
+    settings = {"epochs": 50, "learning_rate": learning_rate, "record": loss_only}
+    return sgd.train(network, data, rng=rng, progress=False, **settings)["loss"]
 
 
 def test_in_a_stack_only_the_diverged_replica_is_nan():
-    data, seeds = least_squares_problem(), rngs(0, 1)
-    network = Network([OutputLayer(3, 2)], seeds, loss=LeastSquares())
-    history = sgd.train(
-        network,
-        data,
-        rng=seeds,
-        epochs=50,
-        learning_rate=np.array([[0.1], [75]], np.float32),
-        record=loss_only,
-        progress=False,
-    )
-    healthy, diverged = history["loss"].T
-    assert np.isfinite(healthy).all()
+    rates = np.array([[0.1], [75]], np.float32)
+    healthy, diverged = diverge(rngs(1, 0), rates).T
     assert healthy[-1] < healthy[0]
-    assert np.isfinite(diverged[0])
     first = np.isnan(diverged).argmax()
     assert first > 0
-    assert np.isnan(diverged[first:]).all()
     assert np.isfinite(diverged[:first]).all()
+    assert np.isnan(diverged[first:]).all()
+
+
+def test_a_single_network_that_diverges_says_when_and_at_which_rate():
+    first = np.isnan(diverge(rngs(0), 75.0)).argmax()
+    message = f"in epoch {first} at learning rate 75: try a smaller"
+    with pytest.raises(sgd.DivergenceError, match=message):
+        diverge(np.random.default_rng(0), 75.0)
