@@ -6,6 +6,7 @@ names := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
 executed := $(names:%=build/executed/%.ipynb)
 chapters := $(names:%=build/chapters/%.typ)
 typesetting := $(wildcard helpers/report/*)
+MAKEFLAGS += --jobs=2
 
 .PHONY: help report test lab data lint format lock clean
 .DELETE_ON_ERROR:

@@ -5,6 +5,7 @@ SVG with its numbers beside it as CSV, and shows it in the notebook.
 """
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,16 +22,20 @@ WIDTH = 6.3  # inches: the text width of the page
 COLOURS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
 STYLES = plt.rcParams["axes.prop_cycle"].by_key()["linestyle"]
 MARKERS = "os^Dv"
+# A hundredth of a point is finer than any printer; more digits only fill the disk.
+COORDINATES = re.compile(r'\b(?:d|x|y)="[^"]*"')
+DIGITS = re.compile(r"(\.\d\d)\d+")
 
 
 def save(fig, name, numbers):
     """Write figures/<name>.svg and the table `numbers` as .csv; show the figure."""
-    svg = io.StringIO()
-    fig.savefig(svg, format="svg", metadata={"Date": None})
+    buffer = io.StringIO()
+    fig.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(fig)
-    results.write(f"{name}.svg", svg.getvalue())
+    svg = COORDINATES.sub(lambda m: DIGITS.sub(r"\1", m[0]), buffer.getvalue())
+    results.write(f"{name}.svg", svg)
     results.write_csv(numbers, name)
-    return SVG(svg.getvalue())
+    return SVG(svg)
 
 
 def panels(rows, columns, height=2.1, **options):

@@ -105,7 +105,7 @@ class Network:
         """Return the softmax of the scores (..., classes, m)."""
         return softmax(self.forward(X)[0])
 
-    def evaluate(self, X, C, chunk=8192):
+    def evaluate(self, X, C, chunk=4096):
         """Return loss and accuracy over all samples, one value each per replica.
 
         Samples go through in chunks of about `chunk` columns in all, which fit a cache.
@@ -132,5 +132,5 @@ def is_correct(scores, C):
 
 def join(blocks):
     """Return the blocks (..., rows, columns) as one flat vector (..., P)."""
-    flat = [block.reshape(*block.shape[:-2], -1) for block in blocks]
-    return np.concatenate(flat, axis=-1)
+    replicas = blocks[0].shape[:-2]
+    return np.concatenate([block.reshape(*replicas, -1) for block in blocks], axis=-1)

@@ -68,11 +68,16 @@ class SGD:
     weight_decay: float | np.ndarray = 0.0
     velocity: float | np.ndarray = 0.0
 
+    def __post_init__(self):
+        """Note once which terms there are; a step is too short to ask each time."""
+        self.decays = bool(np.any(self.weight_decay))
+        self.remembers = bool(np.any(self.momentum))
+
     def update(self, parameters, gradient, factor=1.0):
         """Change `parameters` (..., P) in place; `factor` is the schedule's."""
-        if np.any(self.weight_decay):
+        if self.decays:
             gradient = gradient + self.weight_decay * parameters
-        if np.any(self.momentum):
+        if self.remembers:
             gradient = self.velocity = self.momentum * self.velocity + gradient
         parameters -= (self.learning_rate * factor) * gradient
 
