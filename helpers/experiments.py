@@ -65,6 +65,7 @@ class Run:
     schedule: object = sgd.cosine
     loss: object = CrossEntropy()
     samples: int | None = None
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Result:
 
 
 def generators(seeds, purpose):
-    """Return one generator per seed; equal seeds share data order, not weights' draw.
+    """Return one generator per seed, an independent stream for each purpose.
 
     Every architecture sees the same minibatches and the same drawn training points for
     the same seed, so that their comparison is paired.
@@ -116,6 +117,7 @@ def perform(run, layers, data):
             momentum=per_replica(run.momentum),
             weight_decay=per_replica(run.weight_decay),
             schedule=run.schedule,
+            every=run.every,
             progress=False,
         )
     return Result(run, network, history)

@@ -141,12 +141,13 @@ def taylor_numbers(tests):
     )
 
 
-def learning_curves(curves, quantities, ceilings=None, log=("loss",)):
+def learning_curves(curves, quantities, ceilings=None, every=1):
     """Draw quantities against the epoch: one row each, one column per dataset.
 
     `curves` maps dataset → label → history; a quantity such as "validation_accuracy"
-    names a history entry (epochs + 1, replicas), drawn as mean and a band of one sd.
-    `ceilings` maps datasets to the best possible accuracy, drawn where it is known.
+    names a history entry (records, replicas), drawn as mean and a band of one sd, a
+    loss on a log axis. `ceilings` maps datasets to the best possible accuracy, drawn
+    where it is known; `every` is the number of epochs from record to record.
     """
     fig, axes = panels(len(quantities), len(curves), sharex="col", sharey="row")
     for column, (dataset, histories) in zip(axes.T, curves.items(), strict=True):
@@ -155,8 +156,8 @@ def learning_curves(curves, quantities, ceilings=None, log=("loss",)):
         for ax, quantity in zip(column, quantities, strict=True):
             scale = 100 if quantity.endswith("accuracy") else 1
             for label, history in histories.items():
-                band(ax, scale * history[quantity], label)
-            if any(quantity.endswith(word) for word in log):
+                band(ax, scale * history[quantity], label, every)
+            if quantity.endswith("loss"):
                 ax.set_yscale("log")
             if scale == 100 and ceilings and ceilings[dataset]:
                 ceiling_line(ax, ceilings[dataset])
@@ -241,14 +242,20 @@ def convergence_numbers(curves):
     )
 
 
-def band(ax, values, label, **look):
-    """Draw mean ± sd over replicas against the epoch; values (epochs + 1[, R])."""
+def spread(values):
+    """Return mean and sd over replicas of values (records[, R]); no sd of one alone."""
     values = values.reshape(len(values), -1)
-    mean, sd = values.mean(axis=1), values.std(axis=1)
-    (line,) = ax.plot(mean, label=label, **look)
-    ax.fill_between(
-        np.arange(len(mean)), mean - sd, mean + sd, color=line.get_color(), alpha=0.2
-    )
+    return values.mean(axis=1), values.std(axis=1, ddof=int(values.shape[1] > 1))
+
+
+def band(ax, values, label, every=1, **look):
+    """Draw mean ± sd over replicas against the epoch; values (records[, R])."""
+    mean, sd = spread(values)
+    epochs = every * np.arange(len(mean))
+    (line,) = ax.plot(epochs, mean, label=label, **look)
+    thin = slice(None, None, max(1, len(mean) // 50))
+    low, high = (mean - sd)[thin], (mean + sd)[thin]
+    ax.fill_between(epochs[thin], low, high, color=line.get_color(), alpha=0.2)
 
 
 def ceiling_line(ax, ceiling):
@@ -270,18 +277,17 @@ def legend_below(fig, axes):
     )
 
 
-def curve_numbers(curves):
-    """Return the numbers behind `learning_curves`: mean and sd of every epoch."""
+def curve_numbers(curves, quantities, every=1):
+    """Return the numbers behind `learning_curves`: mean and sd of every record."""
     frames = []
     for dataset, histories in curves.items():
         for label, history in histories.items():
             frame = {"dataset": dataset, "run": label}
-            for name, values in history.items():
-                stack = values.reshape(len(values), -1)
-                frame["epoch"] = np.arange(len(stack))
-                frame[name] = stack.mean(axis=1)
-                frame[f"{name} sd"] = stack.std(axis=1)
-            frames.append(pd.DataFrame(frame))
+            for name in quantities:
+                frame[name], frame[f"{name} sd"] = spread(history[name])
+            frame = pd.DataFrame(frame)
+            frame.insert(2, "epoch", every * np.arange(len(frame)))
+            frames.append(frame)
     return pd.concat(frames)
 
 

@@ -40,7 +40,7 @@ def write(name, content):
 
 def write_csv(frame, name):
     """Write the numbers behind a figure or a table to figures/<name>.csv."""
-    write(f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
+    write(f"{name}.csv", frame.to_csv(index=False, float_format="%.5g"))
 
 
 def read_csv(name, made_by):

@@ -106,13 +106,15 @@ def train(
     weight_decay=0.0,
     schedule=constant,
     record=evaluation,
+    every=1,
     progress=True,
 ):
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
     The history has an array (epochs + 1, ...) for every name that `record(network,
-    data)` returns, row 0 being the network as it came. A replica of a stack whose loss
-    stops being finite has NaN from that epoch on.
+    data)` returns, row 0 being the network as it came; with `every` = k it records
+    after every k-th epoch only, and after the last. A replica of a stack whose loss
+    stops being finite has NaN from then on.
 
     Raises DivergenceError when that happens to a single network.
     """
@@ -126,8 +128,9 @@ def train(
             for X, C in minibatches(data.Yt, data.Ct, batch_size, rng):
                 gradient = network.gradient(X, C)
                 optimizer.update(network.parameters, gradient, factor)
-            history.append(record(network, data))
-        check_finite(history[-1], epoch + 1, learning_rate)
+            if (epoch + 1) % every == 0 or epoch + 1 == epochs:
+                history.append(record(network, data))
+                check_finite(history[-1], epoch + 1, learning_rate)
     return {name: np.array([row[name] for row in history]) for name in history[0]}
 
 

@@ -264,3 +264,17 @@ def test_a_single_network_that_diverges_says_when_and_at_which_rate():
     message = f"in epoch {first} at learning rate 75: try a smaller"
     with pytest.raises(sgd.DivergenceError, match=message):
         diverge(np.random.default_rng(0), 75.0)
+
+
+def test_every_skips_records_but_never_the_last(blobs):
+    data, settings = blobs(), {**SETTINGS, "epochs": 5}
+
+    def losses(every):
+        rng = np.random.default_rng(0)
+        network = Network(LAYERS, rng)
+        history = sgd.train(
+            network, data, rng=rng, every=every, progress=False, **settings
+        )
+        return history["train_loss"]
+
+    np.testing.assert_array_equal(losses(2), losses(1)[[0, 2, 4, 5]])

@@ -12,13 +12,19 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
+DATA = "build/data.sum"  # changes with the content of data/ (see the Makefile)
+
 
 def imports(code):
     """Return the names of the modules of `helpers` that Python code imports."""
-    nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom)]
-    names = {n.module.split(".")[-1] for n in nodes if n.module.startswith("helpers.")}
-    whole = [n.names for n in nodes if n.module == "helpers"]
-    return names | {alias.name for aliases in whole for alias in aliases}
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    paths = [name.split(".") for name in names]
+    return {path[1] for path in paths if path[0] == "helpers" and len(path) > 1}
 
 
 def files(names, seen=()):
@@ -37,14 +43,14 @@ def rule(notebook, target):
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(c.source for c in cells if c.cell_type == "code")
     needed = files(imports(TransformerManager().transform_cell(code)))
-    if Path("helpers/datasets.py") in needed:
-        needed |= {p for p in Path("data").iterdir() if p.suffix in {".mat", ".csv"}}
     listed = " ".join(sorted(map(str, needed)))
-    return f"{target}: {listed}\n\n{listed}:\n"
+    data = f" {DATA}" if Path("helpers/datasets.py") in needed else ""
+    return f"{target}: {listed}{data}\n\n{listed}:\n"
 
 
 if __name__ == "__main__":
     notebook, target, name = sys.argv[1:]
-    text = rule(notebook, target)
-    os.makedirs(os.path.dirname(name), exist_ok=True)
-    Path(name).write_text(text, encoding="utf-8")
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    part = Path(f"{name}.part")
+    part.write_text(rule(notebook, target), encoding="utf-8")
+    os.replace(part, name)
