@@ -254,8 +254,10 @@ def band(ax, values, label, every=1, **look):
     epochs = every * np.arange(len(mean))
     (line,) = ax.plot(epochs, mean, label=label, **look)
     thin = slice(None, None, max(1, len(mean) // 50))
-    low, high = (mean - sd)[thin], (mean + sd)[thin]
-    ax.fill_between(epochs[thin], low, high, color=line.get_color(), alpha=0.2)
+    # On a log axis mean − sd may fall below zero: stay above the least replica.
+    low = np.maximum(mean - sd, values.reshape(len(values), -1).min(axis=1))
+    look = {"color": line.get_color(), "alpha": 0.2}
+    ax.fill_between(epochs[thin], low[thin], (mean + sd)[thin], **look)
 
 
 def ceiling_line(ax, ceiling):

@@ -61,7 +61,7 @@ def table(frame, name, formats=None):
     """Save `frame` as figures/<name>.csv and show it as a table.
 
     `formats` maps columns to format strings such as "{:.1f}", and shows a missing value
-    as a dash; the file keeps every digit.
+    as a dash; the file keeps five digits.
     """
     write_csv(frame, name)
     shown = frame.astype(object)
