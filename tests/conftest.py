@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from helpers import synthetic
 from helpers.datasets import Dataset
 
 mpl.use("Agg")
@@ -50,3 +51,11 @@ def blobs():
         return Dataset(name, Y[:, :m], C[:, :m], Y[:, m:], C[:, m:])
 
     return blobs
+
+
+@pytest.fixture(scope="session")
+def our_data(tmp_path_factory):
+    """A folder with the project's own files, whatever a user has put into data/."""
+    folder = tmp_path_factory.mktemp("data")
+    synthetic.write(folder)
+    return folder

@@ -84,8 +84,8 @@ def same(dataset, arrays):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_our_files_are_recognised(name):
-    data = load(name)
+def test_our_files_are_recognised(name, our_data):
+    data = load(name, our_data)
     assert (
         data.features,
         data.classes,
