@@ -1,97 +1,148 @@
 """Is a derivative right? Numerical tests that answer with numbers and a verdict.
 
 Every test takes functions and arrays in float64, draws random normal directions from
-`rng`, changes nothing, draws no picture, and returns `Check` objects: the notebooks
-plot them, the tests of the project assert on them.
+`rng`, changes nothing, draws no picture, and returns a `Check`: the notebooks plot and
+tabulate them, the tests of the project assert on them. A tested function must treat
+leading axes as replicas: it is called once, with all steps and directions at a time.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.network import join
-
 STEPS = 2.0 ** -np.arange(1, 33)
+DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
 EPS = np.finfo(float).eps
+TINY = np.finfo(float).tiny
+
 FIRST_ORDER = (0.95, 1.05)  # without the derivative the residual falls like ε
 SECOND_ORDER = 1.95  # with it, like ε²
-RELATIVE_ERROR = 1e-13  # where no truncation error exists: transpose, complex step
+ROUNDING = 100 * EPS  # or, where f is affine, it is rounding noise from the start
+CENTRAL_DIFFERENCE = 1e-7  # largest relative error
+EXACT = 1e-13  # the same where nothing is truncated: transpose, complex step
 
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one test of one derivative."""
+    """The outcome of one test of one derivative; `name` is "function: block"."""
 
     name: str
     kind: str
-    passed: bool
+    verdict: str  # "pass", "FAIL", or "refused" where the test cannot tell
+    threshold: str
     summary: str
-    error: float = np.nan
+    error: float = np.nan  # of the derivative, relative
+    orders: tuple = (np.nan, np.nan)  # fitted to the residuals
     steps: np.ndarray = None
     residuals: np.ndarray = None  # (2, steps): without and with the derivative
-    orders: tuple = (np.nan, np.nan)
-    fitted: np.ndarray = None  # which steps the orders were fitted over
+    fitted: np.ndarray = None  # which steps were used
+
+    @property
+    def passed(self):
+        """Return whether the derivative was found right."""
+        return self.verdict == "pass"
 
     def __str__(self):
-        """Return one line: verdict, test, function and block, and the numbers."""
-        word = "pass" if self.passed else "FAIL"
-        return f"{word}  {self.kind:<12} {self.name:<34} {self.summary}"
+        """Return one line: verdict, test, function and block, numbers, threshold."""
+        found = f"{self.kind:<18} {self.name:<34} {self.summary}"
+        return f"{self.verdict:<7} {found} (required: {self.threshold})"
 
 
-def direction(x, rng):
-    """Return a random normal direction with the shape of x, of length 1."""
-    d = rng.standard_normal(x.shape)
-    return d / np.linalg.norm(d)
+# Directions, values, norms ------------------------------------------------------------
+
+
+def directions(x, rng):
+    """Return random normal directions (DIRECTIONS, *x.shape), each of length 1."""
+    D = rng.standard_normal((DIRECTIONS, *x.shape))
+    return D / norms(D).reshape(-1, *(1 for _ in x.shape))
+
+
+def norms(A):
+    """Return the norm of each A[i], whatever its shape."""
+    return np.linalg.norm(A.reshape(len(A), -1), axis=1)
+
+
+def along(f, x, D, steps):
+    """Return f(x + εd) for all steps and directions: (steps, DIRECTIONS, ...).
+
+    Raises ValueError if f does not treat these two leading axes as replicas.
+    """
+    steps = np.reshape(steps, (-1, 1, *(1 for _ in x.shape)))
+    values, expected = f(x + steps * D), (len(steps), len(D), *np.shape(f(x)))
+    if np.shape(values) != expected:
+        raise ValueError(
+            "a tested function must treat leading axes as replicas: for an argument of "
+            f"the shape {(*expected[:2], *x.shape)} it returned {np.shape(values)}, "
+            f"not {expected}"
+        )
+    return values
+
+
+def relative(a, b):
+    """Return ‖a − b‖ over the larger of both norms; 0 if both are zero."""
+    size = max(np.linalg.norm(a), np.linalg.norm(b), TINY)
+    return float(np.linalg.norm(a - b) / size)
+
+
+def word(passed):
+    """Return the verdict of a test that could judge."""
+    return "pass" if passed else "FAIL"
+
+
+def compared(a, b):
+    """Return the claimed and the measured value where they differ most, in words."""
+    a, b = np.ravel(a), np.ravel(b)
+    worst = np.argmax(abs(a - b))
+    return f"claimed {a[worst]:+.6e}, measured {b[worst]:+.6e}"
+
+
+# The tests ----------------------------------------------------------------------------
 
 
 def taylor_test(name, f, x, derivative, rng, kind="Taylor"):
-    """Test f(x + εd) = f(x) + ε f′(x)d + O(ε²) along one random direction d.
+    """Test f(x + εd) = f(x) + ε f′(x)d + O(ε²) along random directions d.
 
     `derivative(d)` returns f′(x)d: the inner product ⟨g, d⟩ of a gradient, or J d. The
-    residuals ‖f(x + εd) − f(x)‖ and ‖f(x + εd) − f(x) − ε f′(x)d‖ must fall with the
-    orders 1 and 2 in ε. Where f is affine along d the second is rounding noise at every
-    step, which passes as such.
+    residuals ‖f(x + εd) − f(x)‖ and ‖f(x + εd) − f(x) − ε f′(x)d‖, norms over entries
+    and directions, must fall with the orders 1 and 2 in ε. Where f is affine the second
+    is rounding noise at every step, which passes as such.
     """
-    d = direction(x, rng)
-    f0, slope = f(x), derivative(d)
-    changes = [f(x + step * d) - f0 for step in STEPS]
-    residuals = np.array(
-        [
-            [np.linalg.norm(change) for change in changes],
-            [
-                np.linalg.norm(change - step * slope)
-                for step, change in zip(STEPS, changes, strict=True)
-            ],
-        ]
+    D = directions(x, rng)
+    claimed = np.stack([derivative(d) for d in D])
+    changes = along(f, x, D, STEPS) - f(x)
+    steps = STEPS.reshape(-1, *(1 for _ in claimed.shape))
+    residuals = np.stack([norms(changes), norms(changes - steps * claimed)])
+    noise = residuals[1, -5:].max()  # the last steps are too small to show curvature
+    affine = residuals[1].max() <= ROUNDING * max(
+        np.linalg.norm(f(x)), residuals[0].max()
     )
-    rounding = 100 * EPS * max(np.linalg.norm(f0), residuals[0, 0])
-    fitted = fit_range(residuals[1])
-    affine = bool(residuals[1].max() <= rounding)
-    first, second = (order(r, ~fitted if affine else fitted) for r in residuals)
-    passed = FIRST_ORDER[0] <= first <= FIRST_ORDER[1] and (
-        affine or second >= SECOND_ORDER
-    )
-    summary = f"order {first:.3f}, then " + (
-        f"rounding noise ≤ {residuals[1].max():.0e}" if affine else f"{second:.3f}"
-    )
+    fitted = fit_range(residuals[0 if affine else 1], noise)
+    first = order(residuals[0], fit_range(residuals[0], noise))
+    second = np.nan if affine else order(residuals[1], fitted)
+    quotient = (changes / steps)[np.sqrt(EPS) == STEPS][0]
     return Check(
         name=name,
         kind=kind,
-        passed=bool(passed),
-        summary=summary,
+        verdict=word(
+            FIRST_ORDER[0] <= first <= FIRST_ORDER[1]
+            and (affine or second >= SECOND_ORDER)
+        ),
+        threshold=f"{FIRST_ORDER[0]} to {FIRST_ORDER[1]}, then "
+        + ("rounding noise" if affine else f"at least {SECOND_ORDER}"),
+        summary=f"order {first:.3f}, then "
+        + (f"noise ≤ {residuals[1].max():.0e}" if affine else f"{second:.3f}")
+        + f"; {compared(claimed, quotient)}",
+        error=relative(claimed, quotient),
+        orders=(first, second),
         steps=STEPS,
         residuals=residuals,
-        orders=(first, np.nan if affine else second),
         fitted=fitted,
     )
 
 
-def fit_range(residual, length=8):
-    """Choose the steps to fit: the smallest `length` above the rounding noise.
-
-    The noise is read off the data: the largest residual of the last five steps.
-    """
-    above = np.flatnonzero(residual > 100 * residual[-5:].max())
+def fit_range(residual, noise, length=8):
+    """Choose the steps to fit: the smallest `length` well above the rounding noise."""
+    above = np.flatnonzero(residual > 100 * noise)
     fitted = np.zeros(residual.size, bool)
     fitted[above[-length:]] = True
     return fitted
@@ -105,92 +156,135 @@ def order(residual, fitted):
     return float(np.polyfit(np.log(STEPS[fitted]), np.log(residual[fitted]), 1)[0])
 
 
-def agreement(name, kind, products):
-    """Compare two inner products, each given by its terms; scale by Σ |terms|."""
-    a, b = (np.sum(terms) for terms in products)
-    scale = max(np.sum(np.abs(terms)) for terms in products)
-    error = float(abs(a - b) / max(scale, np.finfo(float).tiny))
+def central_difference_test(name, f, x, derivative, rng):
+    """Test (f(x + hd) − f(x − hd)) / 2h = f′(x)d + O(h²): for functions with kinks.
+
+    A kink between x − hd and x + hd spoils the quotient by at most twice what
+
+        κ(h) = b(2h) − b(4h)/2,   b(h) = (f(x + hd) − 2 f(x) + f(x − hd)) / 2h,
+
+    shows of it, while for a smooth f, where b is proportional to h, κ is almost zero.
+    So only steps with a small κ are trusted; among them the one whose quotient changes
+    least is taken. If there is none, x lies at a kink, and the test refuses to judge.
+    """
+    D = directions(x, rng)
+    claimed = np.stack([derivative(d) for d in D])
+    ahead, behind = along(f, x, D, STEPS), along(f, x, D, -STEPS)
+    steps = STEPS.reshape(-1, *(1 for _ in claimed.shape))
+    quotients = (ahead - behind) / (2 * steps)
+    bends = (ahead - 2 * f(x) + behind) / (2 * steps)
+    scale = norms(quotients)
+    scale[scale == 0] = 1  # a dead ReLU: f is constant, and zero the right derivative
+    # Differences of a few units in the last place can agree by luck.
+    noise = 4 * EPS * np.linalg.norm(f(x)) / STEPS / scale
+    kinks, drift = np.full((2, STEPS.size), np.inf)
+    kinks[2:] = norms(bends[1:-1] - bends[:-2] / 2) / scale[2:] + noise[2:]
+    drift[1:] = norms(np.diff(quotients, axis=0)) / scale[1:] + noise[1:]
+    smooth = kinks <= CENTRAL_DIFFERENCE / 4
+    best = np.argmin(np.where(smooth, drift, np.inf))
+    error = relative(claimed, quotients[best]) if smooth.any() else np.nan
+    return Check(
+        name=name,
+        kind="central difference",
+        verdict=word(error <= CENTRAL_DIFFERENCE) if smooth.any() else "refused",
+        threshold=f"relative error ≤ {CENTRAL_DIFFERENCE:.0e}",
+        summary=f"{compared(claimed, quotients[best])}, relative error {error:.0e}"
+        if smooth.any()
+        else "no step clears both the kinks of f and the rounding noise: move x",
+        error=error,
+        steps=STEPS,
+        residuals=np.stack([norms(quotients), norms(quotients - claimed)]),
+        fitted=np.arange(STEPS.size) == best,
+    )
+
+
+def complex_step_test(name, f, x, derivative, rng, h=1e-30):
+    """Test Im f(x + ihd) / h = f′(x)d: no subtraction, no truncation, so exact."""
+    D = directions(x, rng)
+    claimed = np.stack([derivative(d) for d in D])
+    measured = np.imag(along(f, x, D, [1j * h])[0]) / h
+    return agreement(name, "complex step", claimed, measured)
+
+
+def transpose_test(name, shape, jvp, vjp, value_shape, rng):
+    """Test ⟨Jᵀu, v⟩ = ⟨u, J v⟩ with random normal u and v."""
+    claimed, measured = [], []
+    for _ in range(DIRECTIONS):
+        u, v = rng.standard_normal(value_shape), rng.standard_normal(shape)
+        back = vjp(u)  # first, so that a backward pass that writes into u is found out
+        if np.shape(back) != shape:
+            return misfit(name, np.shape(back), shape)
+        claimed.append(np.sum(back * v))
+        measured.append(np.sum(u * jvp(v)))
+    return agreement(name, "transpose", np.array(claimed), np.array(measured))
+
+
+def agreement(name, kind, claimed, measured):
+    """Compare two ways to the same numbers, which must agree to rounding."""
+    error = relative(claimed, measured)
     return Check(
         name=name,
         kind=kind,
-        passed=error <= RELATIVE_ERROR,
-        summary=f"{a:+.6e} and {b:+.6e}, relative error {error:.0e}",
+        verdict=word(error <= EXACT),
+        threshold=f"relative error ≤ {EXACT:.0e}",
+        summary=f"{compared(claimed, measured)}, relative error {error:.0e}",
         error=error,
     )
 
 
-def transpose_test(name, shape, jvp, vjp, value_shape, rng):
-    """Test ⟨u, J v⟩ = ⟨Jᵀ u, v⟩ with random normal u and v."""
-    u, v = rng.standard_normal(value_shape), rng.standard_normal(shape)
-    products = u * jvp(v), fitting(vjp(u), shape, name) * v
-    return agreement(name, "transpose", products)
-
-
-def complex_step_test(name, f, x, gradient, rng, h=1e-30):
-    """Test Im f(x + ih d) / h = ⟨g, d⟩: a derivative without subtraction, so exact."""
-    d = direction(x, rng)
-    return agreement(
-        name, "complex step", (gradient * d, np.imag(f(x + 1j * h * d)) / h)
-    )
-
-
-def gradient_tests(name, f, gradients, arguments, rng, analytic=True):
-    """Test the gradient of a scalar f with respect to each of its arguments.
-
-    `arguments` are named arrays {"W": W, …}, `f(*arrays)` a number and
-    `gradients(*arrays)` the gradients in the same order. Each gets a Taylor test and,
-    where f is analytic, a complex step test.
-    """
-    results = []
-    for block, x, g in each(arguments, gradients(*arguments.values())):
-        along = vary(f, arguments, block)
-        title = f"{name}: {block}"
-        results.append(taylor_test(title, along, x, lambda d, g=g: np.sum(g * d), rng))
-        if analytic:
-            results.append(complex_step_test(title, along, x, g, rng))
-    return results
-
-
-def jacobian_tests(name, f, jvp, vjp, arguments, rng):
-    """Test J and Jᵀ of an array-valued f with respect to each of its arguments.
-
-    `jvp(*directions)` returns J applied to one direction per argument, `vjp(u)` returns
-    Jᵀu as one array per argument. Each gets a Jacobian test and a transpose test.
-    """
-    results = []
-    value_shape = f(*arguments.values()).shape
-    for number, (block, x) in enumerate(arguments.items()):
-        zeros = [np.zeros_like(other) for other in arguments.values()]
-
-        def along(d, number=number, zeros=zeros):
-            return jvp(*zeros[:number], d, *zeros[number + 1 :])
-
-        title = f"{name}: {block}"
-        results += [
-            taylor_test(title, vary(f, arguments, block), x, along, rng, "Jacobian"),
-            transpose_test(
-                title, x.shape, along, lambda u, n=number: vjp(u)[n], value_shape, rng
-            ),
-        ]
-    return results
-
-
-def each(arguments, gradients):
-    """Yield (name, array, gradient) of each argument."""
-    for (block, x), g in zip(arguments.items(), gradients, strict=True):
-        yield block, x, fitting(g, x.shape, block)
-
-
-def fitting(gradient, shape, name):
-    """Return the gradient if it has the shape of its argument, else raise ValueError.
+def misfit(name, shape, expected):
+    """Return the FAIL of a gradient that has not the shape of its argument.
 
     An inner product would broadcast, and so forgive a sum over samples left out.
     """
-    if gradient.shape != shape:
-        raise ValueError(
-            f"the gradient of {name} has the shape {gradient.shape}, not {shape}"
+    return Check(
+        name=name,
+        kind="shape",
+        verdict="FAIL",
+        threshold=f"the shape of the argument, {expected}",
+        summary=f"the gradient has the shape {shape}",
+    )
+
+
+# Every block of a function, a layer, a network ----------------------------------------
+
+
+def gradient_test(name, f, x, gradient, rng, analytic=True):
+    """Test the gradient of f: a number, or one of each replica.
+
+    An analytic f gets a Taylor and a complex step test, one with kinks (ReLU) central
+    differences.
+    """
+    if np.shape(gradient) != x.shape:
+        return [misfit(name, np.shape(gradient), x.shape)]
+    own_axes = tuple(range(np.ndim(f(x)), x.ndim))
+
+    def derivative(d):
+        return np.sum(gradient * d, axis=own_axes)
+
+    tests = [taylor_test, complex_step_test] if analytic else [central_difference_test]
+    return [test(name, f, x, derivative, rng) for test in tests]
+
+
+def gradient_tests(name, f, gradients, arguments, rng, analytic=True):
+    """Test the gradient of f with respect to each of its arguments.
+
+    `arguments` are named arrays {"W": W, …}, `f(*arrays)` a number and
+    `gradients(*arrays)` the gradients in the same order.
+    """
+    found = zip(arguments, gradients(*arguments.values()), strict=True)
+    return [
+        check
+        for block, gradient in found
+        for check in gradient_test(
+            f"{name}: {block}",
+            vary(f, arguments, block),
+            arguments[block],
+            gradient,
+            rng,
+            analytic,
         )
-    return gradient
+    ]
 
 
 def vary(f, arguments, block):
@@ -198,10 +292,41 @@ def vary(f, arguments, block):
     return lambda value: f(*{**arguments, block: value}.values())
 
 
-def layer_tests(name, layer, x, rng):
-    """Run the Jacobian tests of a layer for x and every parameter block."""
+def jacobian_tests(name, f, jvp, vjp, arguments, rng, analytic=True):
+    """Test J and Jᵀ of an array-valued f with respect to each of its arguments.
+
+    `jvp(*directions)` returns J applied to one direction per argument, `vjp(u)` returns
+    Jᵀu as one array per argument. J is tested against f, Jᵀ against J.
+    """
+    results = []
+    value_shape = f(*arguments.values()).shape
+    for number, (block, x) in enumerate(arguments.items()):
+        zeros = [np.zeros_like(other) for other in arguments.values()]
+
+        def push(d, number=number, zeros=zeros):
+            return jvp(*zeros[:number], d, *zeros[number + 1 :])
+
+        def pull(u, number=number):
+            return vjp(u)[number]
+
+        title, along_block = f"{name}: {block}", vary(f, arguments, block)
+        if analytic:
+            results += [
+                taylor_test(title, along_block, x, push, rng, "Jacobian"),
+                complex_step_test(title, along_block, x, push, rng),
+            ]
+        else:
+            results.append(central_difference_test(title, along_block, x, push, rng))
+        results.append(transpose_test(title, x.shape, push, pull, value_shape, rng))
+    return results
+
+
+def layer_tests(name, layer, x, rng, analytic=True):
+    """Test a layer for x (..., inputs, m) and for every block, drawn at random."""
+    replicas = x.shape[:-2]
     arguments = {"x": x} | {
-        block: rng.standard_normal(shape) for block, shape in layer.shapes.items()
+        block: rng.standard_normal((*replicas, *shape)) / np.sqrt(shape[1])
+        for block, shape in layer.shapes.items()
     }
     kept = layer.forward(*arguments.values())[1]
 
@@ -216,35 +341,72 @@ def layer_tests(name, layer, x, rng):
         vjp,
         arguments,
         rng,
+        analytic,
     )
 
 
 def network_tests(name, network, X, C, rng, analytic=True):
-    """Run the gradient tests of a network's loss for every block of every layer and X.
+    """Test the gradient of a network's loss for every block of every layer, and for X.
 
-    The last row goes along one direction through the whole flat parameter vector.
+    Two more rows go through the whole flat parameter vector: along directions in which
+    all blocks change together, and as a transpose test of the whole network.
     """
-    blocks = network.split(network.parameters)
-    layers = enumerate(zip(network.layers, blocks, strict=True), start=1)
-    arguments = {
-        f"{block} of layer {number}": value
-        for number, (layer, values) in layers
-        for block, value in zip(layer.shapes, values, strict=True)
-    } | {"X": X}
+    flat, (gradient, dX) = network.parameters, network.gradients(X, C)
+    if gradient.shape != flat.shape:
+        return [misfit(f"{name}: all parameters", gradient.shape, flat.shape)]
+    rows = [("X", lambda X: network.value(X, C), X, dX)]
+    rows += [
+        (f"{block} of layer {number}", substituted(network, X, C, index), x, g)
+        for number, layer, indices, values, blocks in zip(
+            range(1, len(network.layers) + 1),
+            network.layers,
+            network.split(np.arange(gradient.shape[-1])),
+            network.split(flat),
+            network.split(gradient),
+            strict=True,
+        )
+        for block, index, x, g in zip(
+            layer.shapes, indices, values, blocks, strict=True
+        )
+    ]
+    rows += [
+        (
+            "all parameters",
+            lambda flat: network.with_parameters(flat).value(X, C),
+            flat,
+            gradient,
+        )
+    ]
+    tests = [
+        check
+        for block, f, x, g in rows
+        for check in gradient_test(f"{name}: {block}", f, x, g, rng, analytic)
+    ]
+    return [*tests, network_transpose_test(f"{name}: all parameters", network, X, rng)]
 
-    def loss(*values):
-        return network.with_parameters(join(values[:-1])).value(values[-1], C)
 
-    def gradients(*values):
-        flat, dX = network.gradients(X, C)
-        return *(block for blocks in network.split(flat) for block in blocks), dX
+def substituted(network, X, C, index):
+    """Return the loss as a function of one block, the entries `index` of the vector."""
 
-    whole = gradient_tests(
+    def loss(block):
+        replicas, kind = block.shape[: -index.ndim], np.result_type(block)
+        flat = np.broadcast_to(
+            network.parameters, (*replicas, network.parameters.shape[-1])
+        ).astype(kind)
+        flat[..., index] = block
+        return network.with_parameters(flat).value(X, C)
+
+    return loss
+
+
+def network_transpose_test(name, network, X, rng):
+    """Test ⟨Jᵀu, d⟩ = ⟨u, J d⟩ for the scores of a network, X held."""
+    scores, kept = network.forward(X)
+    return transpose_test(
         name,
-        lambda flat: network.with_parameters(flat).value(X, C),
-        lambda flat: (network.gradient(X, C),),
-        {"all parameters": network.parameters},
+        network.parameters.shape,
+        lambda d: network.jvp(kept, np.zeros_like(X), d),
+        lambda u: network.backward(kept, u)[0],
+        scores.shape,
         rng,
-        analytic,
     )
-    return gradient_tests(name, loss, gradients, arguments, rng, analytic) + whole

@@ -71,9 +71,7 @@ def taylor(tests, columns, height=1.75):
             )
         first, second = test.orders
         second = "noise" if np.isnan(second) else f"{second:.3f}"
-        ax.set_title(
-            f"{test.name}\norder {first:.3f}, then {second}: {verdict_word(test)}"
-        )
+        ax.set_title(f"{test.name}\norder {first:.3f}, then {second}: {test.verdict}")
     label_residuals(axes, len(tests))
     legend_below(fig, axes[0])
     return fig
@@ -113,16 +111,12 @@ def overlay(groups, columns=3):
                     label=f"{label} derivative" if number == 0 else None,
                 )
         passed = sum(test.passed for test in tests)
-        least = np.nanmin([test.orders[1] for test in tests])
-        ax.set_title(f"{title}\n{passed} of {len(tests)} pass, order ≥ {least:.3f}")
+        orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
+        least = f"order ≥ {min(orders):.3f}" if orders else "rounding noise"
+        ax.set_title(f"{title}\n{passed} of {len(tests)} pass, {least}")
     label_residuals(axes, len(groups))
     legend_below(fig, axes[0])
     return fig
-
-
-def verdict_word(test):
-    """Return the verdict of a check in one word."""
-    return "pass" if test.passed else "FAIL"
 
 
 def taylor_numbers(tests):

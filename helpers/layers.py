@@ -162,3 +162,20 @@ class ResNetLayer(Layer):
         x, W1, W2, h, y = kept
         dh = self.activation.derivative(h) * (dW1 @ x + W1 @ dx + db1)
         return self.outer.derivative(y) * (dx + dW2 @ h + W2 @ dh + db2)
+
+
+def chain(kind, L, inputs, classes, *, width=6, inner=4, activation=None):
+    """Return L layers: L − 1 "standard", "residual" or "mixed" ones, then the scores.
+
+    Standard layers widen from `width` on, one row each; residual ones have an outer
+    activation in turn; a mixed chain alternates the two, a standard one first.
+    """
+    layers = []
+    for number in range(L - 1):
+        if kind == "standard" or (kind == "mixed" and number % 2 == 0):
+            layers.append(HiddenLayer(inputs, width + number, activation))
+        else:
+            outer = number % 2 == 0
+            layers.append(ResNetLayer(inputs, inner, activation, outer))
+        inputs = layers[-1].outputs
+    return [*layers, OutputLayer(inputs, classes)]

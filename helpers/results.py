@@ -76,23 +76,39 @@ def table(frame, name, formats=None):
     )
 
 
-def check_table(tests):
-    """Return a row per derivative, "function: block", with the outcome of its tests.
+VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
+ERRORS = ["central difference", "complex step", "transpose"]
+CHECK_FORMATS = {
+    "order without": "{:.3f}",
+    "order with": "{:.3f}",
+    **dict.fromkeys(ERRORS, "{:.0e}"),
+}
 
-    A missing order is that of an affine function, whose residual is rounding noise.
+
+def check_table(tests, by=("function", "block")):
+    """Return a row per derivative, "function: block", with the worst of its tests.
+
+    That is the order farthest from 1, the smallest order of the second residual, the
+    largest relative errors. A missing order is that of an affine function, whose second
+    residual is rounding noise. `by` = ("function",) sums up the blocks as well.
     """
-    rows = {}
-    for test in tests:
-        function, block = test.name.rsplit(": ", 1)
-        row = rows.setdefault(test.name, {"function": function, "block": block})
-        if test.steps is None:
-            row[f"{test.kind} error"] = test.error
-        else:
-            row["order without"], row["order with"] = test.orders
-        row["passed"] = row.get("passed", True) and test.passed
-    frame = pd.DataFrame(rows.values())
-    frame["verdict"] = np.where(frame.pop("passed"), "pass", "FAIL")
-    return frame
+    names = [test.name.rsplit(": ", 1) for test in tests]
+    frame = pd.DataFrame(names, columns=["function", "block"]).assign(tests=1)
+    frame[["order without", "order with"]] = [test.orders for test in tests]
+    for kind in ERRORS:
+        frame[kind] = [t.error if t.kind == kind else np.nan for t in tests]
+    frame["verdict"] = [test.verdict for test in tests]
+    worst = dict.fromkeys(ERRORS, "max") | {
+        "tests": "sum",
+        "order without": lambda orders: max(
+            orders.dropna(), key=lambda one: abs(one - 1), default=np.nan
+        ),
+        "order with": "min",
+        "verdict": lambda verdicts: min(verdicts, key=VERDICTS.index),
+    }
+    columns = ["tests", *CHECK_FORMATS, "verdict"]
+    found = frame.groupby(list(by), sort=False).agg(worst)[columns].reset_index()
+    return found.dropna(axis="columns", how="all")
 
 
 def source(*objects):

@@ -21,12 +21,11 @@ def tests():
     rng = np.random.default_rng(0)
     found = checks.gradient_tests(
         "f",
-        lambda *xs: sum(np.sum(np.sin(x)) for x in xs[:3]) + np.sum(xs[3]),
+        lambda *xs: sum(np.sin(x).sum(axis=-1) for x in xs[:3]) + xs[3].sum(axis=-1),
         lambda *xs: (np.cos(xs[0]), 1.1 * np.cos(xs[1]), np.cos(xs[2]), np.ones(2)),
         {name: np.ones(2) for name in ("right", "wrong", "also right", "affine")},
         rng,
-        analytic=False,
-    )
+    )[::2]
     assert [test.passed for test in found] == [True, False, True, True]
     return found
 

@@ -117,31 +117,62 @@ def test_provenance_names_versions_data_and_seeds():
     assert all(type(value) is str and value in shown for value in rows.values())
 
 
+def check(name="f: x", kind="transpose", verdict="pass", **numbers):
+    return checks.Check(name, kind, verdict, "", "", **numbers)
+
+
 @pytest.mark.parametrize("factor", [1, 1.01])
 def test_a_check_table_has_a_row_per_derivative(factor):
     rng = np.random.default_rng(0)
     tests = checks.gradient_tests(
         "f",
-        lambda x, y: np.sum(x**3) + np.sum(y),
+        lambda x, y: np.sum(x**3, axis=-1) + np.sum(y, axis=-1),
         lambda x, y: (3 * factor * x**2, np.ones(2)),
         {"x": np.ones(3), "y": np.ones(2)},
         rng,
     )
     table = results.check_table(tests).set_index("block")
     assert table["function"].tolist() == ["f", "f"]
+    assert table["tests"].tolist() == [2, 2]
     assert table["verdict"].to_dict() == {
         "x": "pass" if factor == 1 else "FAIL",
         "y": "pass",
     }
     assert table["order with"]["x"] == tests[0].orders[1]
-    assert table["complex step error"]["x"] == tests[1].error
+    assert table["complex step"]["x"] == tests[1].error
     assert np.isnan(table["order with"]["y"])
+    assert "transpose" not in table
 
 
-@pytest.mark.parametrize("outcomes", [(True, False), (False, True)])
-def test_a_derivative_passes_only_if_all_its_tests_do(outcomes):
+def test_a_check_table_shows_the_worst_of_each_number():
     tests = [
-        checks.Check("f: x", kind, passed, "", error=0.0)
-        for kind, passed in zip(("transpose", "complex step"), outcomes, strict=True)
+        check(kind="transpose", error=3e-16),
+        *(check(kind="Taylor", orders=o) for o in ((1.01, 2), (0.97, 2.1), (1.02, 3))),
+        check(kind="transpose", error=5e-16),
+        check(kind="complex step", error=1e-16),
+        check("f: y", kind="central difference", error=1e-9),
+        check("g: x", kind="Taylor", orders=(1, np.nan)),
     ]
-    assert results.check_table(tests)["verdict"].tolist() == ["FAIL"]
+    table = results.check_table(tests)
+    assert table["block"].tolist() == ["x", "y", "x"]
+    first = table.drop(columns=["function", "block", "verdict"]).iloc[0]
+    np.testing.assert_array_equal(first, [6, 0.97, 2, np.nan, 1e-16, 5e-16])
+    assert np.isnan(table["order with"][2])
+    whole = results.check_table(tests, by=["function"]).set_index("function")
+    assert "block" not in whole
+    assert whole["tests"].to_dict() == {"f": 7, "g": 1}
+    assert whole["central difference"]["f"] == 1e-9
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "worst"),
+    [
+        (["pass", "FAIL", "refused"], "FAIL"),
+        (["FAIL", "pass"], "FAIL"),
+        (["pass", "refused"], "refused"),
+        (["pass", "pass"], "pass"),
+    ],
+)
+def test_a_derivative_has_the_worst_of_its_verdicts(verdicts, worst):
+    tests = [check(verdict=verdict) for verdict in verdicts]
+    assert results.check_table(tests)["verdict"].tolist() == [worst]
