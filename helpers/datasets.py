@@ -103,6 +103,15 @@ def minibatch(dataset, m, rng):
     return dataset.Yt[:, columns].astype(float), dataset.Ct[:, columns].astype(float)
 
 
+def cases(data, sizes, seeds):
+    """Yield (dataset, X, C, rng), a minibatch of every dataset and size for each seed."""
+    for dataset in data.values():
+        for m in sizes:
+            for seed in seeds:
+                rng = np.random.default_rng([seed, m])
+                yield dataset, *minibatch(dataset, m, rng), rng
+
+
 def digest(arrays):
     """SHA-256 over names, shapes, type and values of the four float32 arrays."""
     state = sha256()

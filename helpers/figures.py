@@ -119,6 +119,21 @@ def overlay(groups, columns=3):
     return fig
 
 
+def step_errors(errors):
+    """Draw the relative errors of difference quotients against their step.
+
+    `errors` is a table with a column "step" and one column for each quotient.
+    """
+    fig, axes = panels(1, 1, height=2.6)
+    (ax,) = axes[0]
+    for name, marker in zip(errors.columns[1:], MARKERS, strict=False):
+        ax.loglog(errors["step"], errors[name], marker=marker, mfc="none", label=name)
+    ax.set_xlabel("step")
+    ax.set_ylabel("relative error")
+    legend_below(fig, axes[0])
+    return fig
+
+
 def taylor_numbers(tests):
     """Return the numbers behind `taylor`, one row per test and step."""
     return pd.concat(

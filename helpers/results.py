@@ -16,6 +16,9 @@ import numpy as np
 import pandas as pd
 
 FIGURES = Path(__file__).parent.parent / "figures"
+VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
+ERRORS = ["central difference", "complex step", "transpose"]
+ORDERS = ["order without", "order with"]
 
 
 class Output:
@@ -76,15 +79,6 @@ def table(frame, name, formats=None):
     )
 
 
-VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
-ERRORS = ["central difference", "complex step", "transpose"]
-CHECK_FORMATS = {
-    "order without": "{:.3f}",
-    "order with": "{:.3f}",
-    **dict.fromkeys(ERRORS, "{:.0e}"),
-}
-
-
 def check_table(tests, by=("function", "block")):
     """Return a row per derivative, "function: block", with the worst of its tests.
 
@@ -94,7 +88,7 @@ def check_table(tests, by=("function", "block")):
     """
     names = [test.name.rsplit(": ", 1) for test in tests]
     frame = pd.DataFrame(names, columns=["function", "block"]).assign(tests=1)
-    frame[["order without", "order with"]] = [test.orders for test in tests]
+    frame[ORDERS] = [test.orders for test in tests]
     for kind in ERRORS:
         frame[kind] = [t.error if t.kind == kind else np.nan for t in tests]
     frame["verdict"] = [test.verdict for test in tests]
@@ -106,9 +100,15 @@ def check_table(tests, by=("function", "block")):
         "order with": "min",
         "verdict": lambda verdicts: min(verdicts, key=VERDICTS.index),
     }
-    columns = ["tests", *CHECK_FORMATS, "verdict"]
+    columns = ["tests", *ORDERS, *ERRORS, "verdict"]
     found = frame.groupby(list(by), sort=False).agg(worst)[columns].reset_index()
     return found.dropna(axis="columns", how="all")
+
+
+def certificate(frame, name):
+    """Save and show what `check_table` returns, or a part of it."""
+    formats = dict.fromkeys(ORDERS, "{:.3f}") | dict.fromkeys(ERRORS, "{:.0e}")
+    return table(frame, name, {c: formats[c] for c in frame if c in formats})
 
 
 def source(*objects):
