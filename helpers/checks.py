@@ -140,7 +140,7 @@ def taylor_test(name, f, x, derivative, rng, kind="Taylor"):
     )
 
 
-def fit_range(residual, noise, length=8):
+def fit_range(residual, noise, length=6):
     """Choose the steps to fit: the smallest `length` well above the rounding noise."""
     above = np.flatnonzero(residual > 100 * noise)
     fitted = np.zeros(residual.size, bool)
@@ -348,8 +348,9 @@ def layer_tests(name, layer, x, rng, analytic=True):
 def network_tests(name, network, X, C, rng, analytic=True):
     """Test the gradient of a network's loss for every block of every layer, and for X.
 
-    Two more rows go through the whole flat parameter vector: along directions in which
-    all blocks change together, and as a transpose test of the whole network.
+    One more test goes through the whole flat parameter vector, along directions in
+    which all blocks change together, and one is the transpose test of the whole
+    network. A stack of networks needs samples of its own for each, X (R, features, m).
     """
     flat, (gradient, dX) = network.parameters, network.gradients(X, C)
     if gradient.shape != flat.shape:
@@ -382,7 +383,7 @@ def network_tests(name, network, X, C, rng, analytic=True):
         for block, f, x, g in rows
         for check in gradient_test(f"{name}: {block}", f, x, g, rng, analytic)
     ]
-    return [*tests, network_transpose_test(f"{name}: all parameters", network, X, rng)]
+    return [*tests, network_transpose_test(name, network, X, rng)]
 
 
 def substituted(network, X, C, index):
@@ -400,13 +401,17 @@ def substituted(network, X, C, index):
 
 
 def network_transpose_test(name, network, X, rng):
-    """Test ⟨Jᵀu, d⟩ = ⟨u, J d⟩ for the scores of a network, X held."""
+    """Test ⟨Jᵀu, v⟩ = ⟨u, J v⟩ for the scores, v running through parameters and X."""
     scores, kept = network.forward(X)
-    return transpose_test(
-        name,
-        network.parameters.shape,
-        lambda d: network.jvp(kept, np.zeros_like(X), d),
-        lambda u: network.backward(kept, u)[0],
-        scores.shape,
-        rng,
-    )
+    flat = network.parameters
+
+    def push(v):
+        d, dX = np.split(v, [flat.size])
+        return network.jvp(kept, dX.reshape(X.shape), d.reshape(flat.shape))
+
+    def pull(u):
+        return np.concatenate([g.ravel() for g in network.backward(kept, u)])
+
+    shape = (flat.size + X.size,)
+    title = f"{name}: all parameters and X"
+    return transpose_test(title, shape, push, pull, scores.shape, rng)

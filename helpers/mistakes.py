@@ -295,7 +295,8 @@ def in_network(name, spoils, layers, kind=Network):
         X, C = samples(layers[0].inputs, layers[-1].outputs, SAMPLES, rng)
         return checks.network_tests(name, network, X, C, rng)
 
-    return Mistake(name, "network", (*spoils, "all parameters"), tests)
+    whole = "all parameters", "all parameters and X"
+    return Mistake(name, "network", (*spoils, *whole), tests)
 
 
 def random_network(kind, layers, rng):
