@@ -8,7 +8,7 @@ chapters := $(names:%=build/chapters/%.typ)
 typesetting := $(wildcard helpers/report/*)
 MAKEFLAGS += --jobs=2
 
-.PHONY: help report test lab data lint format lock clean
+.PHONY: help report test lab data sabotage lint format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -27,6 +27,9 @@ lab: .venv/.installed  ## open JupyterLab on the notebooks
 
 data: .venv/.installed  ## draw the three datasets again (never over your own files)
 	@$(bin)/python -m helpers.synthetic
+
+sabotage: .venv/.installed  ## break the code by a line per threshold, see it noticed
+	@$(bin)/python tests/sabotage.py
 
 lint: .venv/.installed-tests  ## check style and formatting
 	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \

@@ -104,7 +104,7 @@ def minibatch(dataset, m, rng):
 
 
 def cases(data, sizes, seeds):
-    """Yield (dataset, X, C, rng), a minibatch of every dataset and size for each seed."""
+    """Yield (dataset, X, C, rng): a minibatch of every dataset, size and seed."""
     for dataset in data.values():
         for m in sizes:
             for seed in seeds:

@@ -371,8 +371,10 @@ def right_tests(rng):
     layers = chain(
         kind, L, features, classes, width=width, inner=inner, activation=activation
     )
-    X, C = samples(features, classes, m, rng)
     if what == "layer":
-        return checks.layer_tests("layer", layers[0], X, rng, analytic)
+        layer = layers[rng.integers(L)]
+        x = rng.standard_normal((layer.inputs, m))
+        return checks.layer_tests("layer", layer, x, rng, analytic)
+    X, C = samples(features, classes, m, rng)
     network = random_network(Network, layers, rng)
     return checks.network_tests("network", network, X, C, rng, analytic)
