@@ -6,7 +6,7 @@ tabulate them, the tests of the project assert on them. A tested function must t
 leading axes as replicas: it is called once, with all steps and directions at a time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ SECOND_ORDER = 1.95  # with it, like ε²
 ROUNDING = 100 * EPS  # or, where f is affine, it is rounding noise from the start
 CENTRAL_DIFFERENCE = 1e-7  # largest relative error
 EXACT = 1e-13  # the same where nothing is truncated: transpose, complex step
+TAYLOR = ("Taylor", "Jacobian")  # the kinds of test that are judged by orders
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Check:
     name: str
     kind: str
     verdict: str  # "pass", "FAIL", or "refused" where the test cannot tell
-    threshold: str
-    summary: str
-    error: float = np.nan  # of the derivative, relative
-    orders: tuple = (np.nan, np.nan)  # fitted to the residuals
+    claimed: float  # the derivative along a direction, and what was measured of it,
+    measured: float  # where the two differ most
+    error: float  # of all that was claimed, relative
+    orders: tuple = (np.nan, np.nan)  # of the residuals
     steps: np.ndarray = None
     residuals: np.ndarray = None  # (2, steps): without and with the derivative
     fitted: np.ndarray = None  # which steps were used
@@ -42,10 +43,29 @@ class Check:
         """Return whether the derivative was found right."""
         return self.verdict == "pass"
 
+    @property
+    def threshold(self):
+        """Return in words what is required to pass."""
+        if self.kind in TAYLOR:
+            low, high = FIRST_ORDER
+            return f"{low} to {high}, then at least {SECOND_ORDER} or rounding noise"
+        if self.kind == "shape":
+            return "the shape of the argument"
+        central = self.kind == "central difference"
+        return f"relative error ≤ {CENTRAL_DIFFERENCE if central else EXACT:.0e}"
+
     def __str__(self):
         """Return one line: verdict, test, function and block, numbers, threshold."""
-        found = f"{self.kind:<18} {self.name:<34} {self.summary}"
-        return f"{self.verdict:<7} {found} (required: {self.threshold})"
+        found = f"claimed {self.claimed}, measured {self.measured}"
+        if self.verdict == "refused":
+            found = "no step clears both the kinks of f and the rounding noise: move x"
+        elif self.kind in TAYLOR:
+            second = "noise" if np.isnan(self.orders[1]) else f"{self.orders[1]:.3f}"
+            found += f", order {self.orders[0]:.3f}, then {second}"
+        elif self.kind != "shape":
+            found += f", relative error {self.error:.0e}"
+        title = f"{self.verdict:<7} {self.kind:<18} {self.name:<34}"
+        return f"{title} {found} (required: {self.threshold})"
 
 
 # Directions, values, norms ------------------------------------------------------------
@@ -54,7 +74,7 @@ class Check:
 def directions(x, rng):
     """Return random normal directions (DIRECTIONS, *x.shape), each of length 1."""
     D = rng.standard_normal((DIRECTIONS, *x.shape))
-    return D / norms(D).reshape(-1, *(1 for _ in x.shape))
+    return D / like(norms(D), x)
 
 
 def norms(A):
@@ -62,13 +82,18 @@ def norms(A):
     return np.linalg.norm(A.reshape(len(A), -1), axis=1)
 
 
+def like(steps, values):
+    """Return one number per step in a shape that broadcasts with (steps, *values)."""
+    return steps.reshape(-1, *(1 for _ in values.shape))
+
+
 def along(f, x, D, steps):
     """Return f(x + εd) for all steps and directions: (steps, DIRECTIONS, ...).
 
     Raises ValueError if f does not treat these two leading axes as replicas.
     """
-    steps = np.reshape(steps, (-1, 1, *(1 for _ in x.shape)))
-    values, expected = f(x + steps * D), (len(steps), len(D), *np.shape(f(x)))
+    values = f(x + like(np.asarray(steps), D) * D)
+    expected = (len(steps), len(D), *np.shape(f(x)))
     if np.shape(values) != expected:
         raise ValueError(
             "a tested function must treat leading axes as replicas: for an argument of "
@@ -78,22 +103,24 @@ def along(f, x, D, steps):
     return values
 
 
+def compared(name, kind, passed, claimed, measured, **numbers):
+    """Return the Check of a claimed derivative and of what was measured instead."""
+    worst = np.unravel_index(np.argmax(abs(claimed - measured)), claimed.shape)
+    return Check(
+        name=name,
+        kind=kind,
+        verdict="pass" if passed else "FAIL",
+        claimed=float(claimed[worst]),
+        measured=float(measured[worst]),
+        error=relative(claimed, measured),
+        **numbers,
+    )
+
+
 def relative(a, b):
     """Return ‖a − b‖ over the larger of both norms; 0 if both are zero."""
     size = max(np.linalg.norm(a), np.linalg.norm(b), TINY)
     return float(np.linalg.norm(a - b) / size)
-
-
-def word(passed):
-    """Return the verdict of a test that could judge."""
-    return "pass" if passed else "FAIL"
-
-
-def compared(a, b):
-    """Return the claimed and the measured value where they differ most, in words."""
-    a, b = np.ravel(a), np.ravel(b)
-    worst = np.argmax(abs(a - b))
-    return f"claimed {a[worst]:+.6e}, measured {b[worst]:+.6e}"
 
 
 # The tests ----------------------------------------------------------------------------
@@ -110,29 +137,21 @@ def taylor_test(name, f, x, derivative, rng, kind="Taylor"):
     D = directions(x, rng)
     claimed = np.stack([derivative(d) for d in D])
     changes = along(f, x, D, STEPS) - f(x)
-    steps = STEPS.reshape(-1, *(1 for _ in claimed.shape))
+    steps = like(STEPS, claimed)
     residuals = np.stack([norms(changes), norms(changes - steps * claimed)])
     noise = residuals[1, -5:].max()  # the last steps are too small to show curvature
-    affine = residuals[1].max() <= ROUNDING * max(
-        np.linalg.norm(f(x)), residuals[0].max()
-    )
+    size = max(np.linalg.norm(f(x)), residuals[0].max())
+    affine = residuals[1].max() <= ROUNDING * size
     fitted = fit_range(residuals[0 if affine else 1], noise)
     first = order(residuals[0], fit_range(residuals[0], noise))
     second = np.nan if affine else order(residuals[1], fitted)
-    quotient = (changes / steps)[np.sqrt(EPS) == STEPS][0]
-    return Check(
-        name=name,
-        kind=kind,
-        verdict=word(
-            FIRST_ORDER[0] <= first <= FIRST_ORDER[1]
-            and (affine or second >= SECOND_ORDER)
-        ),
-        threshold=f"{FIRST_ORDER[0]} to {FIRST_ORDER[1]}, then "
-        + ("rounding noise" if affine else f"at least {SECOND_ORDER}"),
-        summary=f"order {first:.3f}, then "
-        + (f"noise ≤ {residuals[1].max():.0e}" if affine else f"{second:.3f}")
-        + f"; {compared(claimed, quotient)}",
-        error=relative(claimed, quotient),
+    low, high = FIRST_ORDER
+    return compared(
+        name,
+        kind,
+        low <= first <= high and (affine or second >= SECOND_ORDER),
+        claimed,
+        (changes / steps)[np.argmin(abs(STEPS - np.sqrt(EPS)))],
         orders=(first, second),
         steps=STEPS,
         residuals=residuals,
@@ -170,7 +189,7 @@ def central_difference_test(name, f, x, derivative, rng):
     D = directions(x, rng)
     claimed = np.stack([derivative(d) for d in D])
     ahead, behind = along(f, x, D, STEPS), along(f, x, D, -STEPS)
-    steps = STEPS.reshape(-1, *(1 for _ in claimed.shape))
+    steps = like(STEPS, claimed)
     quotients = (ahead - behind) / (2 * steps)
     bends = (ahead - 2 * f(x) + behind) / (2 * steps)
     scale = norms(quotients)
@@ -182,20 +201,17 @@ def central_difference_test(name, f, x, derivative, rng):
     drift[1:] = norms(np.diff(quotients, axis=0)) / scale[1:] + noise[1:]
     smooth = kinks <= CENTRAL_DIFFERENCE / 4
     best = np.argmin(np.where(smooth, drift, np.inf))
-    error = relative(claimed, quotients[best]) if smooth.any() else np.nan
-    return Check(
-        name=name,
-        kind="central difference",
-        verdict=word(error <= CENTRAL_DIFFERENCE) if smooth.any() else "refused",
-        threshold=f"relative error ≤ {CENTRAL_DIFFERENCE:.0e}",
-        summary=f"{compared(claimed, quotients[best])}, relative error {error:.0e}"
-        if smooth.any()
-        else "no step clears both the kinks of f and the rounding noise: move x",
-        error=error,
+    check = compared(
+        name,
+        "central difference",
+        relative(claimed, quotients[best]) <= CENTRAL_DIFFERENCE,
+        claimed,
+        quotients[best],
         steps=STEPS,
         residuals=np.stack([norms(quotients), norms(quotients - claimed)]),
         fitted=np.arange(STEPS.size) == best,
     )
+    return check if smooth.any() else replace(check, verdict="refused", error=np.nan)
 
 
 def complex_step_test(name, f, x, derivative, rng, h=1e-30):
@@ -221,15 +237,8 @@ def transpose_test(name, shape, jvp, vjp, value_shape, rng):
 
 def agreement(name, kind, claimed, measured):
     """Compare two ways to the same numbers, which must agree to rounding."""
-    error = relative(claimed, measured)
-    return Check(
-        name=name,
-        kind=kind,
-        verdict=word(error <= EXACT),
-        threshold=f"relative error ≤ {EXACT:.0e}",
-        summary=f"{compared(claimed, measured)}, relative error {error:.0e}",
-        error=error,
-    )
+    right = relative(claimed, measured) <= EXACT
+    return compared(name, kind, right, claimed, measured)
 
 
 def misfit(name, shape, expected):
@@ -237,13 +246,7 @@ def misfit(name, shape, expected):
 
     An inner product would broadcast, and so forgive a sum over samples left out.
     """
-    return Check(
-        name=name,
-        kind="shape",
-        verdict="FAIL",
-        threshold=f"the shape of the argument, {expected}",
-        summary=f"the gradient has the shape {shape}",
-    )
+    return Check(name, "shape", "FAIL", shape, expected, np.nan)
 
 
 # Every block of a function, a layer, a network ----------------------------------------

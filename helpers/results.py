@@ -17,8 +17,12 @@ import pandas as pd
 
 FIGURES = Path(__file__).parent.parent / "figures"
 VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
-ERRORS = ["central difference", "complex step", "transpose"]
-ORDERS = ["order without", "order with"]
+ORDERS = ["order 1", "order 2"]  # of the residuals without and with the derivative
+ERRORS = {  # columns, by the kind of test
+    "central difference": "central",
+    "complex step": "complex",
+    "transpose": "transpose",
+}
 
 
 class Output:
@@ -89,25 +93,26 @@ def check_table(tests, by=("function", "block")):
     names = [test.name.rsplit(": ", 1) for test in tests]
     frame = pd.DataFrame(names, columns=["function", "block"]).assign(tests=1)
     frame[ORDERS] = [test.orders for test in tests]
-    for kind in ERRORS:
-        frame[kind] = [t.error if t.kind == kind else np.nan for t in tests]
+    for kind, column in ERRORS.items():
+        frame[column] = [t.error if t.kind == kind else np.nan for t in tests]
     frame["verdict"] = [test.verdict for test in tests]
-    worst = dict.fromkeys(ERRORS, "max") | {
+    worst = dict.fromkeys(ERRORS.values(), "max") | {
         "tests": "sum",
-        "order without": lambda orders: max(
+        "order 1": lambda orders: max(
             orders.dropna(), key=lambda one: abs(one - 1), default=np.nan
         ),
-        "order with": "min",
+        "order 2": "min",
         "verdict": lambda verdicts: min(verdicts, key=VERDICTS.index),
     }
-    columns = ["tests", *ORDERS, *ERRORS, "verdict"]
+    columns = ["tests", *ORDERS, *ERRORS.values(), "verdict"]
     found = frame.groupby(list(by), sort=False).agg(worst)[columns].reset_index()
     return found.dropna(axis="columns", how="all")
 
 
 def certificate(frame, name):
     """Save and show what `check_table` returns, or a part of it."""
-    formats = dict.fromkeys(ORDERS, "{:.3f}") | dict.fromkeys(ERRORS, "{:.0e}")
+    formats = dict.fromkeys(ORDERS, "{:.3f}")
+    formats |= dict.fromkeys(ERRORS.values(), "{:.0e}")
     return table(frame, name, {c: formats[c] for c in frame if c in formats})
 
 

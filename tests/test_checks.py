@@ -86,10 +86,9 @@ def test_affine_functions_are_told_as_rounding_noise(factor):
         "f", lambda x: x @ A.T + 7, x, lambda d: factor * A @ d, rng()
     )
     assert check.passed == (factor == 1)
-    assert ("noise" in check.summary) == (factor == 1)
+    assert ("then noise" in str(check)) == (factor == 1)
     assert check.orders[0] == pytest.approx(1, abs=1e-3)
     assert np.isnan(check.orders[1]) == (factor == 1)
-    assert ("rounding noise" in check.threshold) == (factor == 1)
 
 
 @pytest.mark.parametrize(
@@ -234,12 +233,11 @@ def test_a_gradient_that_only_broadcasts_fails_by_its_shape(draw):
     tests = checks.layer_tests("layer", NotSummed(3, 4), x, rng())
     (bad,) = [test for test in tests if not test.passed]
     assert (bad.name, bad.kind, bad.verdict) == ("layer: b", "shape", "FAIL")
-    assert "(4, 8)" in str(bad)
-    assert "(4, 1)" in str(bad)
+    assert "claimed (4, 8), measured (4, 1)" in str(bad)
     network = Network([NotSummed(3, 4)], rng(), dtype=float)
     (bad,) = checks.network_tests("net", network, x, C, rng())
-    assert "the gradient has the shape (44,)" in str(bad)
-    assert "the shape of the argument, (16,)" in str(bad)
+    assert "claimed (44,), measured (16,)" in str(bad)
+    assert "(required: the shape of the argument)" in str(bad)
 
 
 def test_a_failure_names_function_block_both_values_and_threshold():

@@ -7,8 +7,8 @@ from sabotage import SABOTAGE, failures, main
 
 NUMBERS = {  # what the failing check must have measured
     "order-1": r"order nan",
-    "order-2": r"order 1\.\d+, then [01]\.\d+;",
-    "rounding": r"layer: b +order 1\.0\d+, then 1\.0\d+;",
+    "order-2": r"order 1\.\d+, then [01]\.\d+ ",
+    "rounding": r"layer: b .*order 1\.0\d+, then 1\.0\d+ ",
     "central-difference": r"error 1e-06 \(required: relative error ≤ 1e-07\)",
     "complex-step": r"error \de-12 \(required: relative error ≤ 1e-13\)",
     "transpose": r"error \de-1[23] \(required: relative error ≤ 1e-13\)",
