@@ -5,8 +5,9 @@ are replicas, so that the same lines train one network or a stack of seeds. `X` 
 samples, `C` their one-hot classes, `m` is the number of samples.
 
 Read the modules in the order of the lessons: `datasets`, `synthetic`, `losses`,
-`layers`, `network`, `sgd`, `checks`, `experiments`, `results`, `figures`; each imports
-only from those before it. `report` turns the executed notebooks into one PDF.
+`layers`, `network`, `sgd`, `checks`, `mistakes`, `experiments`, `results`, `figures`;
+each imports only from those before it. `report` turns the executed notebooks into one
+PDF.
 """
 
 __version__ = "1.0"

@@ -167,15 +167,16 @@ class ResNetLayer(Layer):
 def chain(kind, L, inputs, classes, *, width=6, inner=4, activation=None):
     """Return L layers: L − 1 "standard", "residual" or "mixed" ones, then the scores.
 
-    Standard layers widen from `width` on, one row each; residual ones have an outer
-    activation in turn; a mixed chain alternates the two, a standard one first.
+    Standard layers widen, from `width` on by one row each. A mixed chain alternates,
+    a standard layer first. The residual layers of a chain have an outer activation and
+    have none in turn.
     """
-    layers = []
+    layers, outer = [], True
     for number in range(L - 1):
         if kind == "standard" or (kind == "mixed" and number % 2 == 0):
             layers.append(HiddenLayer(inputs, width + number, activation))
         else:
-            outer = number % 2 == 0
             layers.append(ResNetLayer(inputs, inner, activation, outer))
+            outer = not outer
         inputs = layers[-1].outputs
     return [*layers, OutputLayer(inputs, classes)]

@@ -35,9 +35,12 @@ def test_imports_are_read_from_the_code(code, found):
 
 def test_a_rule_names_indirect_imports_and_their_companions(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    path = notebook(tmp_path / "x.ipynb", "%matplotlib inline", "import helpers.checks")
+    path = notebook(
+        tmp_path / "x.ipynb", "%matplotlib inline", "import helpers.mistakes"
+    )
     first, vanished = dependencies.rule(path, "out").split("\n\n")
-    expected = {f"helpers/{m}.py" for m in ("checks", "network", "losses")}
+    modules = ("mistakes", "checks", "layers", "network", "losses")
+    expected = {f"helpers/{module}.py" for module in modules}
     assert set(first.removeprefix("out: ").split()) == expected
     assert vanished == first.removeprefix("out: ") + ":\n"
     drawn = dependencies.rule(notebook(path, "from helpers import figures"), "out")

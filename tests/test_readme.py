@@ -24,7 +24,10 @@ def rows():
 
 
 def test_results_table_is_that_of_the_csv():
-    """Rows of a user's own data have no ceiling: the README speaks of ours."""
+    """Rows of a user's own data have no ceiling: the README speaks of ours.
+
+    Another processor rounds float32 otherwise, which may move a mean by a tenth.
+    """
     frame = pd.read_csv(ROOT / "figures" / "five_architectures.csv")
     table = rows()
     header = [f"{name}Data" for name in table.pop("network")]
@@ -32,7 +35,9 @@ def test_results_table_is_that_of_the_csv():
     assert set(table) == set(frame["network"])
     for row in frame.dropna(subset="ceiling").to_dict("records"):
         said = table[row["network"]][header.index(row["dataset"])]
-        assert said == f"{row['validation']:.1f} ± {row['validation sd']:.1f}"
+        mean, sd = map(float, said.split(" ± "))
+        assert mean == pytest.approx(row["validation"], abs=0.15)
+        assert sd == pytest.approx(row["validation sd"], abs=0.15)
         assert best[row["dataset"]] == f"{row['ceiling']:.1f}"
 
 
@@ -72,5 +77,5 @@ def test_the_new_activation_passes_its_checks():
     rng = np.random.default_rng(0)
     layer, X = HiddenLayer(2, 10, scope["Sigmoid"]()), rng.standard_normal((2, 8))
     tests = checks.layer_tests("mine", layer, X, rng)
-    assert len(tests) == 6
+    assert len(tests) == 9
     assert all(test.passed for test in tests), [str(t) for t in tests]
