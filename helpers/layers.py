@@ -8,7 +8,22 @@ Shapes: x (..., inputs, m), y (..., outputs, m); weights (..., rows, columns), b
 (..., rows, 1). Leading axes are replicas and broadcast.
 """
 
+from functools import cache
+
 import numpy as np
+
+
+@cache
+def ones(m, dtype):
+    """Return the column 1 of m ones."""
+    column = np.ones((m, 1), dtype)
+    column.setflags(write=False)
+    return column
+
+
+def sum_samples(dz):
+    """Return dz 1 (..., rows, 1): as a product, faster than dz.sum(axis=-1)."""
+    return dz @ ones(dz.shape[-1], dz.dtype)
 
 
 class Tanh:
@@ -84,7 +99,7 @@ class OutputLayer(Layer):
     def backward(self, kept, dy):
         """Return dx = Wᵀ dy, dW = dy xᵀ, db = dy 1."""
         x, W = kept
-        return W.mT @ dy, (dy @ x.mT, dy.sum(axis=-1, keepdims=True))
+        return W.mT @ dy, (dy @ x.mT, sum_samples(dy))
 
     def jvp(self, kept, dx, dW, db):
         """Return dy = W dx + dW x + db."""
@@ -110,7 +125,7 @@ class HiddenLayer(Layer):
         """Return dx = Wᵀ dz, dW = dz xᵀ, db = dz 1, with dz = σ′(z) ⊙ dy."""
         x, W, y = kept
         dz = self.activation.derivative(y) * dy
-        return W.mT @ dz, (dz @ x.mT, dz.sum(axis=-1, keepdims=True))
+        return W.mT @ dz, (dz @ x.mT, sum_samples(dz))
 
     def jvp(self, kept, dx, dW, db):
         """Return dy = σ′(z) ⊙ (W dx + dW x + db)."""
@@ -149,9 +164,9 @@ class ResNetLayer(Layer):
         """
         x, W1, W2, h, y = kept
         ds = self.outer.derivative(y) * dy
-        dW2, db2 = ds @ h.mT, ds.sum(axis=-1, keepdims=True)
+        dW2, db2 = ds @ h.mT, sum_samples(ds)
         dz = self.activation.derivative(h) * (W2.mT @ ds)
-        dW1, db1 = dz @ x.mT, dz.sum(axis=-1, keepdims=True)
+        dW1, db1 = dz @ x.mT, sum_samples(dz)
         return ds + W1.mT @ dz, (dW1, db1, dW2, db2)
 
     def jvp(self, kept, dx, dW1, db1, dW2, db2):

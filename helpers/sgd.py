@@ -48,11 +48,11 @@ def minibatches(X, C, batch_size, rng):
 
 def gather(X, order):
     """Return the columns of X (..., features, m) in `order`, (m,) or (replicas, m)."""
-    if order.ndim == 1:
-        return X[..., order]
-    if X.ndim == 2:
-        return np.moveaxis(X[:, order], 1, 0)
-    return np.take_along_axis(X, order[:, None], axis=-1)
+    if X.ndim == 2 and order.ndim == 2:
+        return np.moveaxis(np.take(X, order, axis=1), 1, 0)
+    if order.ndim == 2:
+        return np.take_along_axis(X, order[:, None], axis=-1)
+    return np.take(X, order, axis=-1)
 
 
 @dataclass
