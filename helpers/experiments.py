@@ -1,15 +1,18 @@
 """The runs behind the notebooks: what is trained on what, with which settings.
 
 A `Run` is one stack of replicas: one architecture, one dataset, one replica per seed.
-Runs are independent, so `run_all` spreads them over all cores; the numbers do not
-depend on how many there are.
+Runs are independent, so `run_all` spreads them over all cores, or over the machines of
+a Dask cluster; the numbers do not depend on how many there are.
 """
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
+from joblib.parallel import get_active_backend
 from scipy.stats import ttest_1samp, ttest_rel
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
@@ -21,6 +24,7 @@ from helpers.losses import CrossEntropy
 from helpers.network import Network, is_correct
 
 WIDTH = 10
+PATIENCE = 10  # seconds to wait for a scheduler
 
 # Each takes the number of features n and of classes c. To add one, add a line.
 ARCHITECTURES = {
@@ -80,6 +84,13 @@ class Result:
         """Return the last epoch of a history entry, one value per replica."""
         return self.history[name][-1]
 
+    def diverged(self):
+        """Return {seed: epoch} of the replicas that were frozen, and when."""
+        lost = np.isnan(self.history["train_loss"])
+        epochs = np.minimum(lost.argmax(axis=0) * self.run.every, self.run.epochs)
+        found = zip(self.run.seeds, lost.any(axis=0), epochs, strict=True)
+        return {seed: int(epoch) for seed, any_lost, epoch in found if any_lost}
+
 
 def generators(seeds, purpose):
     """Return one generator per seed, an independent stream for each purpose.
@@ -130,24 +141,77 @@ def per_replica(value):
     return value
 
 
-def run_all(runs, data, n_jobs=-1):
-    """Perform independent runs on all cores, the deepest first; return their results.
+@contextmanager
+def workers(data):
+    """Choose where to perform runs: on the Dask cluster that SCHEDULER names, if any.
 
-    `data` maps dataset names to datasets. Results come in the order of `runs`.
+    The environment variable holds its address, tcp://host:port. Otherwise, and inside
+    a `joblib.parallel_config` of the caller, joblib decides.
+
+    Raises ConnectionError if there is no scheduler at that address.
+    """
+    address = os.environ.get("SCHEDULER")
+    if not address:
+        yield
+        return
+    from distributed import Client  # noqa: PLC0415 - slow to import, seldom needed
+
+    try:
+        client = Client(address, timeout=PATIENCE)
+    except OSError as error:
+        raise ConnectionError(
+            f"no Dask scheduler answers at SCHEDULER={address}: start one with "
+            "`.venv/bin/dask scheduler`, and workers with `.venv/bin/dask worker`"
+        ) from error
+    # The datasets go to every worker once, not along with every run.
+    shared = {"client": client, "scatter": list(data.values())}
+    with client, parallel_config(backend="dask", **shared):
+        yield
+
+
+def perform_all(runs, data, n_jobs=-1):
+    """Perform independent runs side by side, the deepest first; yield each when done.
+
+    `data` maps dataset names to datasets. Yields (number of the run, Result), so that
+    results need not be kept: a sweep of any length takes no more memory than one run.
     """
 
-    def job(run):
-        layers = ARCHITECTURES[run.architecture](
-            data[run.dataset].features, data[run.dataset].classes
-        )
-        return len(layers), delayed(perform)(run, layers, data[run.dataset])
+    def job(number):
+        run = runs[number]
+        dataset = data[run.dataset]
+        layers = ARCHITECTURES[run.architecture](dataset.features, dataset.classes)
+        return len(layers), number, run, layers, dataset
 
-    jobs = [job(run) for run in runs]
-    order = sorted(range(len(runs)), key=lambda i: jobs[i][0], reverse=True)
-    done = Parallel(n_jobs, return_as="generator")(jobs[i][1] for i in order)
-    bar = tqdm(done, total=len(runs), unit="run")
-    results = dict(zip(order, bar, strict=True))
-    return [results[i] for i in range(len(runs))]
+    jobs = sorted(map(job, range(len(runs))), key=lambda job: job[0], reverse=True)
+    with workers(data):
+        streams = get_active_backend()[0].supports_return_generator
+        done = Parallel(n_jobs, return_as="generator_unordered" if streams else "list")(
+            delayed(numbered)(*job[1:]) for job in jobs
+        )
+        for number, result in tqdm(done, total=len(runs), unit="run"):
+            # What comes from another process is a copy; the run asked for is not.
+            yield number, replace(result, run=runs[number])
+
+
+def numbered(number, run, layers, data):
+    """Return the number of a run with its Result."""
+    return number, perform(run, layers, data)
+
+
+def run_all(runs, data, n_jobs=-1):
+    """Perform independent runs and return their results in the order of `runs`.
+
+    Replicas that diverge are named; the others are not affected.
+    """
+    results = dict(perform_all(runs, data, n_jobs))
+    results = [results[number] for number in range(len(runs))]
+    for result in results:
+        for seed, epoch in result.diverged().items():
+            tqdm.write(
+                f"{result.run.dataset}, {result.run.architecture}, seed {seed}: the "
+                f"loss stopped being finite in epoch {epoch}; frozen there"
+            )
+    return results
 
 
 def summary(results):

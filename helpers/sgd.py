@@ -113,13 +113,15 @@ def train(
 
     The history has an array (epochs + 1, ...) for every name that `record(network,
     data)` returns, row 0 being the network as it came; with `every` = k it records
-    after every k-th epoch only, and after the last. A replica of a stack whose loss
-    stops being finite has NaN from then on.
+    after every k-th epoch only, and after the last. A replica of a stack whose records
+    stop being finite is frozen: its history is NaN from then on, its parameters are
+    those of its last finite record, and the others go on.
 
     Raises DivergenceError when that happens to a single network.
     """
     optimizer = SGD(learning_rate, momentum, weight_decay)
-    history = [record(network, data)]
+    history, healthy = [record(network, data)], network.parameters.copy()
+    frozen = np.zeros(network.parameters.shape[:-1], bool)
     count = range(epochs)
     for epoch in tqdm(count, unit="epoch") if progress else count:
         factor = schedule(epoch / epochs)
@@ -129,18 +131,21 @@ def train(
                 gradient = network.gradient(X, C)
                 optimizer.update(network.parameters, gradient, factor)
             if (epoch + 1) % every == 0 or epoch + 1 == epochs:
-                history.append(record(network, data))
-                check_finite(history[-1], epoch + 1, learning_rate)
+                row = record(network, data)
+                frozen |= ~np.isfinite(sum(row.values()))
+                check_single(frozen, epoch + 1, learning_rate)
+                network.parameters[frozen] = healthy[frozen]
+                healthy = network.parameters.copy()
+                history.append(
+                    {name: np.where(frozen, np.nan, row[name]) for name in row}
+                )
     return {name: np.array([row[name] for row in history]) for name in history[0]}
 
 
-def check_finite(row, epoch, learning_rate):
-    """Mark diverged replicas by NaN; raise DivergenceError for a single network."""
-    diverged = ~np.isfinite(sum(row.values()))
-    if np.ndim(diverged) == 0 and diverged:
+def check_single(frozen, epoch, learning_rate):
+    """Raise DivergenceError if it is a single network that has diverged."""
+    if frozen.ndim == 0 and frozen:
         raise DivergenceError(
             f"the loss stopped being finite in epoch {epoch} at learning rate "
             f"{learning_rate:g}: try a smaller learning rate or a decaying schedule"
         )
-    for name in row:
-        row[name] = np.where(diverged, np.nan, row[name])

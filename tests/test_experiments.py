@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import joblib
 import numpy as np
 import pytest
 from scipy import stats
@@ -63,6 +64,53 @@ def test_processes_change_neither_numbers_nor_order(data):
         assert two.run.architecture == asked.architecture
         assert len(one.history["train_loss"]) == asked.epochs + 1
         assert_equal(one, two)
+
+
+RUNS = [Run("blobs", name, seeds=(0, 1), epochs=2) for name in ("softmax", "1 hidden")]
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_any_backend_of_joblib_gives_the_same_numbers(data, backend):
+    with joblib.parallel_config(backend=backend):
+        results = run_all(RUNS, {"blobs": data}, n_jobs=2)
+    for one, two in zip(results, run_all(RUNS, {"blobs": data}, 1), strict=True):
+        assert one.run == two.run
+        assert_equal(one, two)
+
+
+def test_results_come_as_they_are_done_and_need_not_be_kept(data):
+    stream = experiments.perform_all(RUNS, {"blobs": data}, n_jobs=1)
+    number, result = next(stream)
+    assert (number, result.run) == (1, RUNS[1])  # the deepest first
+    assert [number for number, _ in stream] == [0]
+
+
+RATES = (0.1, 1e30, 0.2)
+
+
+def test_a_diverged_replica_is_frozen_and_named_and_the_others_go_on(data, capsys):
+    settings = {"architecture": "1 hidden", "epochs": 4, "loss": LeastSquares()}
+    stack = run(data, seeds=(3, 5, 8), learning_rate=RATES, **settings)
+    assert stack.diverged() == {5: 1}
+    said = "blobs, 1 hidden, seed 5: the loss stopped being finite in epoch 1; frozen"
+    assert capsys.readouterr().out.count(said) == 1
+    first = Network(
+        ARCHITECTURES["1 hidden"](2, 3), experiments.generators([5], "weights")
+    )
+    np.testing.assert_array_equal(stack.network.parameters[1], first.parameters[0])
+    healthy = run(data, seeds=(3, 8), learning_rate=RATES[::2], **settings)
+    assert healthy.diverged() == {}
+    np.testing.assert_allclose(
+        stack.network.parameters[::2], healthy.network.parameters, atol=1e-6
+    )
+    assert "finite" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("every", "epoch"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4)])
+def test_the_epoch_of_divergence_counts_epochs_not_records(data, every, epoch):
+    settings = {"epochs": 4, "every": every, "loss": LeastSquares()}
+    stack = run(data, seeds=(0, 1), learning_rate=(1e30, 0.1), **settings)
+    assert stack.diverged() == {0: epoch}
 
 
 @pytest.mark.parametrize("samples", [None, 40])

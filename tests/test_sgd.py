@@ -259,6 +259,34 @@ def test_in_a_stack_only_the_diverged_replica_is_nan():
     assert np.isnan(diverged[first:]).all()
 
 
+def test_a_frozen_replica_keeps_its_last_finite_parameters_and_stays_frozen():
+    """With a schedule that ends at zero it would come back to finite numbers."""
+    rates, late = np.array([[0.1], [75]], np.float32), []
+
+    def record(network, data):
+        late.append(network.parameters.copy())
+        return loss_only(network, data)
+
+    network = Network([OutputLayer(3, 2)], rngs(1, 0), loss=LeastSquares())
+    data = least_squares_problem(np.float32)
+    settings = {"epochs": 50, "learning_rate": rates, "momentum": 0.5}
+    history = sgd.train(
+        network,
+        data,
+        rng=rngs(1, 0),
+        schedule=lambda progress: float(progress < 0.9),
+        record=record,
+        progress=False,
+        **settings,
+    )["loss"]
+    first = np.isnan(history[:, 1]).argmax()
+    assert 1 < first < 45
+    assert np.isnan(history[first:, 1]).all()
+    np.testing.assert_array_equal(network.parameters[1], late[first - 1][1])
+    assert np.isfinite(network.parameters).all()
+    assert (network.parameters[0] != late[first - 1][0]).all()
+
+
 def test_a_single_network_that_diverges_says_when_and_at_which_rate():
     first = np.isnan(diverge(rngs(0), 75.0)).argmax()
     message = f"in epoch {first} at learning rate 75: try a smaller"
