@@ -135,10 +135,13 @@ def perform(run, layers, data):
 
 
 def per_replica(value):
-    """Return a tuple as a float32 column (replicas, 1), a number as it is."""
+    """Return a tuple as a float32 column (replicas, 1), a number as Python's own.
+
+    A float64 scalar of NumPy would turn float32 training into float64.
+    """
     if isinstance(value, tuple):
         return np.array(value, np.float32)[:, None]
-    return value
+    return float(value)
 
 
 @contextmanager

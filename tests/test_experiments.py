@@ -207,6 +207,7 @@ def test_runs_train_in_float32(data):
     result = run(data, seeds=(0, 1), learning_rate=(0.1, 0.2))
     assert result.network.parameters.dtype == np.float32
     assert experiments.per_replica((0.1, 0.2)).dtype == np.float32
+    assert type(experiments.per_replica(np.float64(0.1))) is float
     assert result.history["train_loss"].shape == (4, 2)
 
 

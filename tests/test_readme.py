@@ -71,6 +71,19 @@ def test_the_five_lines_train_a_new_architecture(monkeypatch):
     assert table["validation"][0] > 100 / datasets.load("PeaksData").classes
 
 
+def test_the_sweep_trains_every_network_with_every_rate_and_seed():
+    small = BLOCKS[2].replace("np.geomspace(1e-3, 1, 20)", "[0.1, 0.2]")
+    small = small.replace("np.arange(100).reshape(5, 20)", "np.arange(6).reshape(3, 2)")
+    scope = {}
+    exec(small, scope)
+    table = pd.concat(scope["rows"])
+    assert len(table) == 5 * 2 * 3
+    assert set(table["network"]) == set(experiments.ARCHITECTURES)
+    assert table["replicas"].sum() == 60
+    assert "10,000 networks, in 500 stacks of 20" in README
+    assert 5 * 20 * 100 == 10_000 == 500 * 20
+
+
 def test_the_new_activation_passes_its_checks():
     scope = {"np": np}
     exec(BLOCKS[1], scope)
