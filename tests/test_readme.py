@@ -80,8 +80,19 @@ def test_the_sweep_trains_every_network_with_every_rate_and_seed():
     assert len(table) == 5 * 2 * 3
     assert set(table["network"]) == set(experiments.ARCHITECTURES)
     assert table["replicas"].sum() == 60
-    assert "10,000 networks, in 500 stacks of 20" in README
-    assert 5 * 20 * 100 == 10_000 == 500 * 20
+
+
+def test_the_sweep_has_as_many_networks_as_it_says(monkeypatch):
+    monkeypatch.setattr(experiments, "perform_all", lambda runs, data: [])
+    scope = {}
+    exec(BLOCKS[2], scope)
+    networks, stacks, replicas = re.search(
+        r"These ([\d,]+) networks, in (\d+) stacks of (\d+)", README
+    ).groups()
+    sizes = [len(run.seeds) for run in scope["runs"]]
+    assert len(sizes) == int(stacks)
+    assert set(sizes) == {int(replicas)}
+    assert sum(sizes) == int(networks.replace(",", ""))
 
 
 def test_the_new_activation_passes_its_checks():
