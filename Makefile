@@ -8,7 +8,7 @@ chapters := $(names:%=build/chapters/%.typ)
 typesetting := $(wildcard helpers/report/*)
 MAKEFLAGS += --jobs=2
 
-.PHONY: help report test lab data sabotage lint format lock clean
+.PHONY: help report test lab data bench peers sabotage lint format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -27,6 +27,12 @@ lab: .venv/.installed  ## open JupyterLab on the notebooks
 
 data: .venv/.installed  ## draw the three datasets again (never over your own files)
 	@$(bin)/python -m helpers.synthetic
+
+bench: .venv/.installed  ## time training beside its peers (QUICK=1: a short try)
+	@$(bin)/python -m benchmarks
+
+peers: .venv/.installed  ## install the peers of the benchmark
+	@$(install) --requirement benchmarks/requirements.txt || $(offline)
 
 sabotage: .venv/.installed  ## break the code by a line per threshold, see it noticed
 	@$(bin)/python tests/sabotage.py

@@ -116,7 +116,7 @@ def compile_report(report, chapters):
         pdf = typst.compile(
             HERE / "report.typ",
             root="/",
-            sys_inputs={"chapters": json.dumps(paths)},
+            sys_inputs={"chapters": json.dumps(paths), **measured()},
             font_paths=[FONTS],
             ignore_system_fonts=True,
             pdf_standards="ua-1",
@@ -127,6 +127,15 @@ def compile_report(report, chapters):
     part = Path(f"{report}.part")
     part.write_bytes(pdf)
     os.replace(part, report)
+
+
+def measured(figures=HERE.parent.parent / "figures"):
+    """Return the path of the benchmark's files without their endings, if there are any.
+
+    They are figures/benchmark.csv, .svg and _machine.csv, left by `make bench`.
+    """
+    path = figures / "benchmark"
+    return {"benchmark": str(path)} if path.with_suffix(".csv").exists() else {}
 
 
 def place(diagnostic):

@@ -1,0 +1,293 @@
+"""`make bench`: every competitor does the same work by turns, on one core.
+
+First each takes one step beside our float64 engine, and is timed only if its weights
+agree; then rounds of epochs are interleaved, so that a busy moment hits all alike, and
+the medians are printed and written to figures/benchmark.csv, .svg and _machine.csv,
+which the report shows in an appendix. QUICK=1 makes fewer rounds and writes nothing.
+"""
+
+import importlib
+import os
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+os.environ |= dict.fromkeys(THREADS, "1") | {
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+}
+
+import datetime  # noqa: E402 - the limits on threads must be set before NumPy comes
+import platform  # noqa: E402
+import re  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from dataclasses import dataclass, replace  # noqa: E402
+from importlib.metadata import version  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from tqdm.auto import tqdm  # noqa: E402
+
+from benchmarks import growth  # noqa: E402
+from benchmarks.ours import Stack64  # noqa: E402
+from helpers import datasets, figures, results  # noqa: E402
+from helpers.experiments import ARCHITECTURES, Run, run_all  # noqa: E402
+from helpers.network import Network  # noqa: E402
+
+QUICK = bool(os.environ.get("QUICK"))
+ROUNDS = 1 if QUICK else 7
+DATASETS = ("PeaksData",) if QUICK else ("PeaksData", "GMMData")
+JOB_EPOCHS = 2 if QUICK else 20
+TOLERANCE = 1e-6  # of the weights after one step, relative to the largest
+DEEPEST = "1 hidden + 3 ResNet"
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """What is timed: a class of a module of this package, with R replicas."""
+
+    name: str
+    module: str
+    kind: str
+    replicas: int = 1
+
+
+COMPETITORS = [
+    Competitor("plain layers, float64", "plain", "Plain"),
+    Competitor("single network", "ours", "Single"),
+    Competitor("single network, float64", "ours", "Single64"),
+    *(Competitor(f"stack, R = {R}", "ours", "Stack", R) for R in (1, 5, 10, 20)),
+    *(
+        Competitor(f"stack, R = {R}, float64", "ours", "Stack64", R)
+        for R in (1, 5, 10, 20)
+    ),
+    Competitor("scikit-learn MLPClassifier", "scikit", "Scikit"),
+    Competitor("PyTorch eager", "pytorch", "Eager"),
+    Competitor("PyTorch by hand, R = 10", "pytorch", "ByHand", 10),
+    Competitor("PyTorch vmap, R = 10", "pytorch", "Vmap", 10),
+    Competitor("JAX scan", "jaxed", "Single"),
+    Competitor("JAX scan + vmap, R = 10", "jaxed", "Vmap", 10),
+    Competitor("JAX scan + vmap, R = 20", "jaxed", "Vmap", 20),
+]
+PLAIN, OURS = COMPETITORS[0].name, "stack, R = 10"
+PACKAGES = {"scikit": "scikit-learn", "pytorch": "torch", "jaxed": "jax"}
+
+
+def present(competitors):
+    """Return the competitors whose packages are installed; name the others."""
+    found = []
+    for competitor in competitors:
+        try:
+            importlib.import_module(f"benchmarks.{competitor.module}")
+        except ModuleNotFoundError as error:
+            print(f"absent: {competitor.name} needs {error.name} (make peers)")
+        else:
+            found.append(competitor)
+    return found
+
+
+def build(competitor, layers, data):
+    """Return the competitor's replicas of a network, with equal weights for all."""
+    module = importlib.import_module(f"benchmarks.{competitor.module}")
+    rngs = [np.random.default_rng(r) for r in range(competitor.replicas)]
+    parameters = Network(layers, rngs, dtype=float).parameters
+    return getattr(module, competitor.kind)(layers, parameters, data)
+
+
+def expresses(competitor, layers):
+    """Return whether a competitor has such a network."""
+    module = importlib.import_module(f"benchmarks.{competitor.module}")
+    return getattr(module, "expresses", lambda layers: True)(layers)
+
+
+def generators(competitor):
+    """Return the generators of the orders, equal for all competitors."""
+    return [np.random.default_rng(100 + r) for r in range(competitor.replicas)]
+
+
+def step_error(competitor, layers, data):
+    """Return how far one step leads from that of our float64 engine, relative."""
+    one = {part: getattr(data, part)[:, :64].copy() for part in ("Yt", "Ct")}
+    small = replace(data, **one)
+    reference = Competitor("", "ours", Stack64.__name__, competitor.replicas)
+    ends = []
+    for each in (competitor, reference):
+        network = build(each, layers, small)
+        network.epoch(generators(each))
+        ends.append(network.flat())
+    return abs(ends[0] - ends[1]).max() / abs(ends[1]).max()
+
+
+def epoch_times(competitors, data, rounds):
+    """Return {(competitor, dataset, network): seconds per epoch and replica}.
+
+    Raises AssertionError if a competitor does not take the same step as ours.
+    """
+    networks = {}
+    for name, dataset in data.items():
+        for network, architecture in ARCHITECTURES.items():
+            layers = architecture(dataset.features, dataset.classes)
+            for each in competitors:
+                if expresses(each, layers):
+                    error = step_error(each, layers, dataset)
+                    assert error <= TOLERANCE, f"{each.name}, {network}: {error:.0e}"
+                    built = build(each, layers, dataset)
+                    built.epoch(generators(each))  # warm: compiled, and in the cache
+                    networks[each, name, network] = built
+    times = {key: [] for key in networks}
+    for _ in tqdm(range(rounds), unit="round"):
+        for key, built in networks.items():
+            start = time.perf_counter()
+            built.epoch(generators(key[0]))
+            times[key].append((time.perf_counter() - start) / key[0].replicas)
+    return {(c.name, *rest): np.median(t) for (c, *rest), t in times.items()}
+
+
+def table(times, names):
+    """Return ms per epoch and replica, summed over the networks, and ratios.
+
+    A competitor that lacks some networks is compared on those it has.
+    """
+    frame = 1e3 * pd.Series(times).rename_axis(["competitor", "dataset", "network"])
+    frame = frame.reset_index(name="ms")
+    rows = []
+    wide = frame.pivot_table(
+        index="competitor", columns=["dataset", "network"], values="ms"
+    ).loc[names]
+    for name, row in wide.iterrows():
+        has = row.dropna().index
+        rows.append(
+            {
+                "competitor": name,
+                "networks": has.get_level_values("network").nunique(),
+                **{d: row[d].sum() for d in has.get_level_values("dataset").unique()},
+                "ms": row[has].sum(),
+                "plain / it": wide.loc[PLAIN, has].sum() / row[has].sum(),
+                "it / stack of 10": row[has].sum() / wide.loc[OURS, has].sum(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def peak_memory(competitor):
+    """Return the peak memory, in MB, of a process of its own for one epoch."""
+    command = [sys.executable, "-m", "benchmarks", "memory", competitor.name]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(run.stdout.split()[-1])
+
+
+def print_memory(name):
+    """Train the deepest network for an epoch, and print the peak memory in MB."""
+    (competitor,) = [each for each in COMPETITORS if each.name == name]
+    data = datasets.load("PeaksData")
+    layers = ARCHITECTURES[DEEPEST](data.features, data.classes)
+    if expresses(competitor, layers):
+        build(competitor, layers, data).epoch(generators(competitor))
+        print(high_water_mark())
+    else:
+        print("nan")
+
+
+def high_water_mark():
+    """Return the peak memory of this process in MB; NaN where the system hides it."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return np.nan
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))
+    return int(line) / 1000
+
+
+def whole_job(seconds_plain):
+    """Return how many times as fast two processes do the whole job of chapter 5.
+
+    Five networks, three datasets, ten seeds: against `seconds_plain` per epoch for one
+    seed of one of the datasets' five networks on one core.
+    """
+    data = datasets.load_all()
+    seeds = tuple(range(10))
+    settings = {"epochs": JOB_EPOCHS, "momentum": 0.0}
+    runs = [Run(d, a, seeds, **settings) for d in data for a in ARCHITECTURES]
+    start = time.perf_counter()
+    run_all(runs, data, n_jobs=2)
+    seconds = time.perf_counter() - start
+    return seconds_plain * len(data) * len(seeds) * JOB_EPOCHS / seconds
+
+
+def machine(competitors):
+    """Return what the times were measured on, as rows of two."""
+    listed = Path("/proc/cpuinfo")
+    names = listed.exists() and re.findall(
+        r"model name\s*: (.*)", listed.read_text("utf-8")
+    )
+    cpu = names[0] if names else platform.processor() or platform.machine()
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    packages = {PACKAGES.get(each.module) for each in competitors} - {None}
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    rows = {
+        "processor": cpu,
+        "vector extensions": ", ".join(extensions),
+        "cores in use": "1, two for the whole job",
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "BLAS": f"{blas['name']} {blas['version']}",
+        **{name: version(name) for name in sorted(packages)},
+        "rounds": ROUNDS,
+        "date": datetime.date.today().isoformat(),
+    }
+    return pd.DataFrame(rows.items(), columns=["what", "value"])
+
+
+def main():
+    """Measure, print, and write the files of the appendix."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+    competitors = present(COMPETITORS)
+    data = {name: datasets.load(name) for name in DATASETS}
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {min(cores)})
+    times = epoch_times(competitors, data, ROUNDS)
+    found = table(times, [each.name for each in competitors])
+    found["peak MB"] = [peak_memory(each) for each in competitors]
+    grown = growth.measure(ROUNDS)
+    if len(cores) > 1:
+        os.sched_setaffinity(0, cores)
+    plain = found.set_index("competitor").loc[PLAIN, "ms"] / 1e3 / len(data)
+    job = whole_job(plain)
+    print(found.to_string(index=False, float_format="{:.2f}".format))
+    print(f"whole job, two processes, against plain layers on one core: {job:.1f} ×")
+    if QUICK:
+        return
+    rows = machine(competitors)
+    rows.loc[len(rows)] = ["whole job, plain / it", f"{job:.1f}"]
+    figures.save(bars(found), "benchmark", rounded(found))
+    figures.save(growth.draw(grown), "benchmark_growth", grown)
+    results.write_csv(rows, "benchmark_machine")
+
+
+def rounded(found):
+    """Return the table with the digits that a repetition would confirm."""
+    digits = dict.fromkeys(found.columns[2:], 1)
+    return found.round(digits | {"plain / it": 2, "it / stack of 10": 2, "peak MB": 0})
+
+
+def bars(found):
+    """Draw the time of every competitor on a log axis, ours in another colour."""
+    whole = found[found["networks"] == len(ARCHITECTURES)][::-1]
+    fig, axes = figures.panels(1, 1, height=0.16 * len(whole) + 0.6)
+    (ax,) = axes[0]
+    ours = whole["competitor"].str.contains("single|stack")
+    colours = np.where(ours, figures.COLOURS[1], "0.6")
+    ax.barh(whole["competitor"], whole["ms"], color=colours)
+    for place, ms in enumerate(whole["ms"]):
+        ax.text(1.05 * ms, place, f"{ms:.0f}", va="center", fontsize=7)
+    ax.set_xscale("log")
+    ax.set_xlabel("ms per epoch and replica, five networks")
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["memory"]:
+        print_memory(sys.argv[2])
+    else:
+        main()

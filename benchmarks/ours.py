@@ -1,0 +1,66 @@
+"""The engine of `helpers`, as `helpers.sgd.train` runs it for one epoch."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks import BATCH, RATE
+from helpers import sgd
+from helpers.network import Network
+
+
+class Stack:
+    """R replicas in one stack, float32."""
+
+    dtype = np.float32
+
+    def __init__(self, layers, parameters, data):
+        """Start from `parameters`; data in the same precision."""
+        parts = ("Yt", "Ct", "Yv", "Cv")
+        kinds = {part: getattr(data, part).astype(self.dtype) for part in parts}
+        self.data = replace(data, **kinds)
+        self.network = Network(layers).with_parameters(self.start(parameters))
+        self.optimizer = sgd.SGD(RATE)
+
+    def start(self, parameters):
+        """Return the parameters of the stack."""
+        return parameters.astype(self.dtype)
+
+    def epoch(self, rngs):
+        """Train on all samples once, then evaluate."""
+        network, data = self.network, self.data
+        for X, C in sgd.minibatches(data.Yt, data.Ct, BATCH, self.order(rngs)):
+            self.optimizer.update(network.parameters, network.gradient(X, C))
+        return sgd.evaluation(network, data)
+
+    def order(self, rngs):
+        """Return what draws the minibatches: a generator for each replica."""
+        return rngs
+
+    def flat(self):
+        """Return the parameters (R, P)."""
+        return np.atleast_2d(self.network.parameters)
+
+
+class Stack64(Stack):
+    """The same in float64."""
+
+    dtype = np.float64
+
+
+class Single(Stack):
+    """One network without a leading axis, float32."""
+
+    def start(self, parameters):
+        """Return the parameters of the single network."""
+        return parameters[0].astype(self.dtype)
+
+    def order(self, rngs):
+        """Return the single generator."""
+        return rngs[0]
+
+
+class Single64(Single):
+    """The same in float64."""
+
+    dtype = np.float64

@@ -1,0 +1,119 @@
+"""The benchmark times like with like: equal steps, fair ratios, absent peers named."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks import growth, plain, scikit
+from helpers.experiments import ARCHITECTURES
+
+INSTALLED = [c for c in bench.COMPETITORS if c.module in ("plain", "ours", "scikit")]
+
+
+@pytest.fixture
+def data(blobs):
+    return blobs(m=150)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("competitor", INSTALLED, ids=lambda each: each.name)
+def test_every_competitor_takes_our_step(data, competitor, architecture):
+    layers = ARCHITECTURES[architecture](2, 3)
+    if bench.expresses(competitor, layers):
+        assert bench.step_error(competitor, layers, data) < bench.TOLERANCE
+    else:
+        assert competitor.module == "scikit"
+        assert architecture not in ("1 hidden", "2 hidden")
+
+
+class Wrong(plain.Plain):
+    def step(self, X, C):
+        super().step(X, C)
+        self.parts[-1].b[0] *= 1.001
+
+
+def test_a_competitor_with_another_step_is_not_timed(data, monkeypatch):
+    monkeypatch.setattr(plain, "Plain", Wrong)
+    with pytest.raises(AssertionError, match="plain layers, float64, softmax: "):
+        bench.epoch_times(INSTALLED[:1], {"blobs": data}, 1)
+
+
+@pytest.mark.parametrize("architecture", ["softmax", "1 hidden + 3 ResNet"])
+def test_an_epoch_of_plain_layers_is_ours(data, architecture):
+    layers = ARCHITECTURES[architecture](2, 3)
+    ends = []
+    for name in ("plain layers, float64", "single network, float64"):
+        (competitor,) = [c for c in INSTALLED if c.name == name]
+        network = bench.build(competitor, layers, data)
+        for _ in range(2):
+            rows = network.epoch(bench.generators(competitor))
+        rows = list(rows.values()) if isinstance(rows, dict) else np.ravel(rows)
+        ends.append(np.concatenate([network.flat()[0], rows]))
+    np.testing.assert_allclose(*ends, rtol=1e-9, atol=1e-12)
+
+
+def test_an_absent_peer_is_named(capsys):
+    absent = replace(INSTALLED[0], name="Nobody", module="nobody")
+    assert bench.present([INSTALLED[0], absent]) == INSTALLED[:1]
+    said = "absent: Nobody needs benchmarks.nobody (make peers)"
+    assert said in capsys.readouterr().out
+
+
+def test_the_table_sums_networks_and_compares_on_those_shared():
+    times = {
+        (name, dataset, network): seconds
+        for dataset in ("A", "B")
+        for name, networks in {
+            bench.PLAIN: {"one": 0.008, "two": 0.016},
+            bench.OURS: {"one": 0.001, "two": 0.002},
+            "some": {"two": 0.004},
+        }.items()
+        for network, seconds in networks.items()
+    }
+    frame = bench.table(times, [bench.PLAIN, bench.OURS, "some"])
+    frame = frame.set_index("competitor")
+    assert frame["ms"].tolist() == pytest.approx([48, 6, 8])
+    assert frame["A"].tolist() == pytest.approx([24, 3, 4])
+    assert frame["networks"].tolist() == [2, 2, 1]
+    assert frame["plain / it"].tolist() == pytest.approx([1, 8, 4])
+    assert frame["it / stack of 10"].tolist() == pytest.approx([8, 1, 2])
+
+
+def test_times_are_per_replica_and_every_competitor_is_timed(data, monkeypatch):
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(ticks))
+    times = bench.epoch_times(INSTALLED, {"blobs": data}, 3)
+    names = {name for name, _, _ in times}
+    assert names == {competitor.name for competitor in INSTALLED}
+    assert times["stack, R = 20", "blobs", "softmax"] == 1 / 20
+    assert times[bench.PLAIN, "blobs", "softmax"] == 1
+
+
+def test_growth_varies_one_quantity_at_a_time(monkeypatch):
+    seen = []
+
+    def spy(kind, rounds, **size):
+        seen.append((kind, size))
+        return 0.002
+
+    monkeypatch.setattr(growth, "median_epoch", spy)
+    frame = growth.measure(1)
+    assert set(frame["ms"]) == {2.0}
+    assert set(frame["quantity"]) == set(growth.GRID)
+    for _, size in seen:
+        changed = [q for q in size if size[q] != growth.USUAL[q]]
+        assert len(changed) <= 1
+
+
+def test_growth_trains_networks_of_the_asked_size():
+    size = {"replicas": 2, "samples": 70, "width": 4, "depth": 2}
+    for kind in growth.KINDS.values():
+        assert growth.median_epoch(kind, 1, **size) > 0
+
+
+def test_scikit_learn_has_no_residual_layers():
+    layers = {name: layers(2, 3) for name, layers in ARCHITECTURES.items()}
+    known = [name for name in layers if scikit.expresses(layers[name])]
+    assert known == ["1 hidden", "2 hidden"]
