@@ -108,6 +108,7 @@ $(chapters): build/chapters/%.typ: build/executed/%.ipynb $(typesetting)
 	  --output-dir build/chapters $<
 
 # The longest notebook comes first, so that the others run beside it.
-report.pdf: build/executed/5_five_architectures.ipynb $(chapters)
+report.pdf: build/executed/5_five_architectures.ipynb $(chapters) \
+  $(wildcard figures/benchmark*)
 	@$(bin)/python -m helpers.report $@ $(chapters)
 	@echo "wrote $@"

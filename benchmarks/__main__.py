@@ -233,6 +233,7 @@ def machine(competitors):
         "BLAS": f"{blas['name']} {blas['version']}",
         **{name: version(name) for name in sorted(packages)},
         "rounds": ROUNDS,
+        "growth, held": ", ".join(f"{q} {v}" for q, v in growth.USUAL.items()),
         "date": datetime.date.today().isoformat(),
     }
     return pd.DataFrame(rows.items(), columns=["what", "value"])
@@ -281,7 +282,7 @@ def bars(found):
     for place, ms in enumerate(whole["ms"]):
         ax.text(1.05 * ms, place, f"{ms:.0f}", va="center", fontsize=7)
     ax.set_xscale("log")
-    ax.set_xlabel("ms per epoch and replica, five networks")
+    ax.set_xlabel("ms per epoch and replica, all networks and data sets")
     ax.grid(axis="y", visible=False)
     return fig
 

@@ -66,6 +66,6 @@ def draw(grown):
         ):
             ax.loglog(part["value"], part["ms"], marker=marker, label=name)
         ax.set_xlabel(quantity)
-    axes[0, 0].set_ylabel("ms per epoch and replica")
+    axes[0, 0].set_ylabel("ms per epoch\nand replica")
     figures.legend_below(fig, axes[0])
     return fig
