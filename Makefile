@@ -8,7 +8,7 @@ chapters := $(names:%=build/chapters/%.typ)
 typesetting := $(wildcard helpers/report/*)
 MAKEFLAGS += --jobs=2
 
-.PHONY: help report test lab data bench peers sabotage lint format lock clean
+.PHONY: help report test lab data bench peers sabotage mutation lint format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -37,6 +37,11 @@ peers: .venv/.installed  ## install the peers of the benchmark
 sabotage: .venv/.installed  ## break the code by a line per threshold, see it noticed
 	@$(bin)/python tests/sabotage.py
 
+mutation: .venv/.installed-mutation  ## break each line in every way, count what the tests see
+	@rm -rf mutants
+	@OMP_NUM_THREADS=1 $(bin)/mutmut run --max-children 2
+	@$(bin)/python tests/mutation/score.py
+
 lint: .venv/.installed-tests  ## check style and formatting
 	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \
 	  && echo "no lint"
@@ -45,7 +50,7 @@ format: .venv/.installed-tests  ## format the code and mend what ruff can mend
 	@$(bin)/ruff check --quiet --fix . ; $(bin)/ruff format --quiet .
 
 lock: .venv/.installed-tests  ## resolve the requirements into lock files again
-	@for folder in . tests; do \
+	@for folder in . tests tests/mutation; do \
 	  $(bin)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-header --upgrade \
 	    $$folder/requirements.txt --output-file $$folder/requirements.lock \
@@ -53,7 +58,7 @@ lock: .venv/.installed-tests  ## resolve the requirements into lock files again
 	done
 
 clean:  ## remove what was built, except report.pdf, figures/ and .venv
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
 	find helpers tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
@@ -77,8 +82,10 @@ offline = { echo "make: packages could not be installed: is the package index wi
 	@$(install) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.installed-tests: tests/requirements.lock .venv/.installed
-	@$(install) --require-hashes --requirement tests/requirements.lock || $(offline)
+.venv/.installed-tests: tests/requirements.lock
+.venv/.installed-mutation: tests/mutation/requirements.lock .venv/.installed-tests
+.venv/.installed-%: .venv/.installed
+	@$(install) --require-hashes --requirement $(filter %.lock,$^) || $(offline)
 	@touch $@
 
 # The report ------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import checks
-from helpers.layers import HiddenLayer, OutputLayer, ReLU, ResNetLayer, Tanh
+from helpers.layers import HiddenLayer, OutputLayer, ReLU, ResNetLayer, Tanh, chain
 
 SMOOTH = {
     "output": OutputLayer(3, 5),
@@ -159,13 +159,24 @@ def test_float32_stays_float32(draw, layer):
     assert dtypes == {np.dtype(np.float32)}
 
 
-def test_gradients_have_the_shapes_of_their_blocks(draw):
-    layer = ResNetLayer(3, 7)
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (OutputLayer(3, 5), {"W": (5, 3), "b": (5, 1)}),
+        (HiddenLayer(3, 5), {"W": (5, 3), "b": (5, 1)}),
+        (
+            ResNetLayer(3, 7),
+            {"W1": (7, 3), "b1": (7, 1), "W2": (3, 7), "b2": (3, 1)},
+        ),
+    ],
+)
+def test_gradients_have_the_shapes_of_their_blocks(draw, layer, shapes):
     x, _ = draw(m=6)
     y, kept = layer.forward(x, *blocks(layer, np.random.default_rng(1)))
     dx, gradients = layer.backward(kept, y)
     assert dx.shape == x.shape
-    assert [g.shape for g in gradients] == [(7, 3), (7, 1), (3, 7), (3, 1)]
+    assert layer.shapes == shapes
+    assert [g.shape for g in gradients] == list(shapes.values())
 
 
 @pytest.mark.parametrize("outer", [True, False])
@@ -202,3 +213,45 @@ def test_activations_are_tanh_and_relu_and_tanh_is_the_default():
     np.testing.assert_array_equal(ReLU()(z), [0, 0, 0, 0, 1, 2, 3])
     for layer in (HiddenLayer(2, 3), ResNetLayer(2)):
         assert isinstance(layer.activation, Tanh)
+    assert isinstance(ResNetLayer(2).outer, Tanh)
+
+
+def described(layers):
+    return [
+        (type(layer), layer.shapes, type(getattr(layer, "outer", None)))
+        for layer in layers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden"),
+    [
+        ("standard", [HiddenLayer(3, 6), HiddenLayer(6, 7), HiddenLayer(7, 8)]),
+        (
+            "residual",
+            [ResNetLayer(3, 4), ResNetLayer(3, 4, outer=False), ResNetLayer(3, 4)],
+        ),
+        (
+            "mixed",
+            [
+                *(HiddenLayer(3, 6), ResNetLayer(6, 4)),
+                *(HiddenLayer(6, 8), ResNetLayer(8, 4, outer=False)),
+            ],
+        ),
+    ],
+)
+def test_a_chain_has_layers_of_its_kind_and_then_the_scores(kind, hidden):
+    for L in range(1, len(hidden) + 2):
+        layers = hidden[: L - 1]
+        inputs = layers[-1].outputs if layers else 3
+        expected = described([*layers, OutputLayer(inputs, 5)])
+        assert described(chain(kind, L, 3, 5)) == expected
+
+
+def test_widths_and_activation_of_a_chain_can_be_chosen():
+    relu = ReLU()
+    first, second, last = chain("mixed", 3, 3, 5, width=8, inner=2, activation=relu)
+    assert first.shapes["W"] == (8, 3)
+    assert second.shapes["W1"] == (2, 8)
+    assert last.shapes["W"] == (5, 8)
+    assert first.activation is second.activation is relu

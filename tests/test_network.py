@@ -111,6 +111,18 @@ def test_jvp_and_backward_are_transposes(draw, kind):
     assert left == pytest.approx(np.sum(flat * d) + np.sum(gX * dX), rel=1e-12)
 
 
+def test_what_a_network_of_another_depth_kept_is_refused(draw):
+    network = build(residual(4))
+    X, _ = draw()
+    scores, kept = network.forward(X)
+    for other in (kept[1:], kept[:1] + kept):
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            network.backward(other, scores)
+    for other in (kept[:-1], kept + kept[-1:]):
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            network.jvp(other, X, network.parameters)
+
+
 @pytest.mark.parametrize(
     ("layers", "names"),
     [
@@ -138,6 +150,8 @@ def test_blocks_are_views_of_the_flat_vector_and_join_to_it(replicas):
     assert [block.shape[-2:] for block in blocks] == network.shapes
     assert all(np.shares_memory(block, flat) for block in blocks)
     np.testing.assert_array_equal(join(blocks), flat)
+    first = blocks[0].reshape(*flat.shape[:-1], -1)
+    np.testing.assert_array_equal(join(blocks[:1]), first)
 
 
 def test_a_change_in_place_reaches_the_layers(draw):
@@ -167,6 +181,27 @@ def test_evaluation_in_chunks_is_evaluation(draw, chunk, replicas, own):
     np.testing.assert_allclose(loss, network.value(X, C), rtol=1e-12)
     np.testing.assert_allclose(accuracy, right.mean(axis=-1), rtol=1e-12)
     assert np.shape(loss) == np.shape(accuracy) == ((replicas,) if replicas else ())
+
+
+@pytest.mark.parametrize(
+    ("replicas", "chunk", "columns"),
+    [
+        (None, 8, [8, 8, 7]),
+        (3, 24, [8, 8, 7]),
+        (3, 2, [1] * 23),
+        (None, 23, [23]),
+    ],
+)
+def test_a_chunk_counts_the_columns_of_all_replicas(draw, replicas, chunk, columns):
+    seen = []
+
+    class Spy(OutputLayer):
+        def forward(self, x, W, b):
+            seen.append(x.shape[-1])
+            return super().forward(x, W, b)
+
+    build([Spy(3, 4)], replicas=replicas).evaluate(*draw(m=23), chunk)
+    assert seen == columns
 
 
 @given(

@@ -80,6 +80,12 @@ def test_sgd_is_pytorchs_documented_rule(momentum, weight_decay):
     np.testing.assert_allclose(parameters, theta, rtol=1e-14)
 
 
+def test_an_update_without_a_factor_takes_the_whole_learning_rate():
+    parameters = np.array([1.0, 2.0])
+    sgd.SGD(0.5).update(parameters, np.array([1.0, -2.0]))
+    assert parameters.tolist() == [0.5, 3]
+
+
 def test_each_replica_of_a_stack_can_have_its_own_rate_momentum_and_decay():
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=(2, 5)), rng.normal(size=(6, 2, 5))
@@ -227,19 +233,45 @@ def test_the_schedule_sees_each_epochs_progress(blobs):
     assert seen == [0, 0.25, 0.5, 0.75]
 
 
-@pytest.mark.parametrize("progress", [True, False])
-def test_a_bar_is_shown_only_if_asked_and_obeys_tqdms_settings(
-    blobs, monkeypatch, progress
+@pytest.mark.parametrize(
+    ("options", "bars"), [({}, 1), ({"progress": True}, 1), ({"progress": False}, 0)]
+)
+def test_a_bar_is_shown_unless_declined_and_obeys_tqdms_settings(
+    blobs, monkeypatch, options, bars
 ):
-    bars, rng = [], np.random.default_rng(0)
+    shown, rng = [], np.random.default_rng(0)
 
     def spy(count, **options):
-        bars.append(options)
+        shown.append(options)
         return count
 
     monkeypatch.setattr(sgd, "tqdm", spy)
-    sgd.train(Network(LAYERS, rng), blobs(), rng=rng, epochs=2, progress=progress)
-    assert bars == [{"unit": "epoch"}] * progress  # "disable" beats TQDM_DISABLE
+    sgd.train(Network(LAYERS, rng), blobs(), rng=rng, epochs=2, **options)
+    assert shown == [{"unit": "epoch"}] * bars  # "disable" beats TQDM_DISABLE
+
+
+def test_the_defaults_are_200_plain_epochs_of_64_samples_at_a_rate_of_a_tenth():
+    data = least_squares_problem()
+    data = SimpleNamespace(Yt=np.tile(data.Yt, 3), Ct=np.tile(data.Ct, 3))
+
+    def train(**settings):
+        rng = np.random.default_rng(0)
+        network = Network([OutputLayer(3, 2)], rng, dtype=float)
+        settings = {"record": loss_only, "progress": False, **settings}
+        return sgd.train(network, data, rng=rng, **settings)["loss"]
+
+    said = {"epochs": 200, "batch_size": 64, "learning_rate": 0.1, "every": 1}
+    plain = {"momentum": 0, "weight_decay": 0, "schedule": lambda progress: 1}
+    np.testing.assert_array_equal(train(), train(**said, **plain))
+
+
+def test_no_epoch_at_all_records_the_network_as_it_came(blobs):
+    rng = np.random.default_rng(0)
+    network = Network(LAYERS, rng)
+    before = network.parameters.copy()
+    history = sgd.train(network, blobs(), rng=rng, epochs=0, progress=False)
+    assert {values.shape for values in history.values()} == {(1,)}
+    np.testing.assert_array_equal(network.parameters, before)
 
 
 def diverge(rng, learning_rate):
@@ -305,4 +337,5 @@ def test_every_skips_records_but_never_the_last(blobs):
         )
         return history["train_loss"]
 
-    np.testing.assert_array_equal(losses(2), losses(1)[[0, 2, 4, 5]])
+    for every, rows in ((2, [0, 2, 4, 5]), (3, [0, 3, 5])):
+        np.testing.assert_array_equal(losses(every), losses(1)[rows])
