@@ -85,11 +85,21 @@ class Result:
         return self.history[name][-1]
 
     def diverged(self):
-        """Return {seed: epoch} of the replicas that were frozen, and when."""
+        """Return {replica: epoch} of the replicas that were frozen, and when."""
         lost = np.isnan(self.history["train_loss"])
         epochs = np.minimum(lost.argmax(axis=0) * self.run.every, self.run.epochs)
-        found = zip(self.run.seeds, lost.any(axis=0), epochs, strict=True)
-        return {seed: int(epoch) for seed, any_lost, epoch in found if any_lost}
+        return {r: int(epochs[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
+
+    def frozen_replicas(self):
+        """Return a sentence that names the frozen replicas; none if there are none."""
+        run = self.run
+        rates = np.broadcast_to(run.learning_rate, len(run.seeds))
+        told = [
+            f"seed {run.seeds[r]} at rate {rates[r]:g} in epoch {epoch}"
+            for r, epoch in self.diverged().items()
+        ]
+        name = f"{run.dataset}, {run.architecture}, batch size {run.batch_size}"
+        return f"{name}: frozen as not finite, {'; '.join(told)}" if told else ""
 
 
 def generators(seeds, purpose):
@@ -208,12 +218,8 @@ def run_all(runs, data, n_jobs=-1):
     """
     results = dict(perform_all(runs, data, n_jobs))
     results = [results[number] for number in range(len(runs))]
-    for result in results:
-        for seed, epoch in result.diverged().items():
-            tqdm.write(
-                f"{result.run.dataset}, {result.run.architecture}, seed {seed}: the "
-                f"loss stopped being finite in epoch {epoch}; frozen there"
-            )
+    for sentence in filter(None, (result.frozen_replicas() for result in results)):
+        tqdm.write(sentence)
     return results
 
 
