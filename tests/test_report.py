@@ -221,6 +221,20 @@ def test_provenance_is_merged_in_the_appendix(pages):
     assert "Recorded." not in " ".join(pages[:-1])
 
 
+def test_a_benchmark_is_shown_in_an_appendix_of_its_own(folder, tmp_path):
+    for name in ("benchmark.svg", "benchmark_growth.svg"):
+        (tmp_path / name).write_text(svg(), "utf-8")
+    (tmp_path / "benchmark.csv").write_text("competitor,ms\nplain,7.5\nlame,\n")
+    (tmp_path / "benchmark_machine.csv").write_text("what,value\ncores,1\n")
+    report = tmp_path / "report.pdf"
+    compile_report(report, chapters(folder), benchmark=tmp_path / "benchmark")
+    last = " ".join(PdfReader(report).pages[-1].extract_text().split())
+    assert "competitor ms plain 7.5 lame –" in last
+    assert "cores 1" in last
+    compile_report(report, chapters(folder), benchmark=tmp_path / "absent")
+    assert report.read_bytes() == (folder / "report.pdf").read_bytes()
+
+
 def test_every_picture_and_formula_has_alternative_text(pdf):
     alternatives = {o["/S"]: o["/Alt"] for o in objects(pdf, "/Alt")}
     assert alternatives["/Figure"] == "A straight line."

@@ -106,17 +106,21 @@ def pandoc(nb, name):
         sys.exit(f"{name}.ipynb, {reason}")
 
 
-def compile_report(report, chapters):
+def compile_report(report, chapters, benchmark=None):
     """Compile chapters into `report`, which is replaced only by a complete PDF.
 
-    The same chapters give the same bytes. Exits with one line when Typst fails.
+    An appendix shows `benchmark`.csv, .svg, _growth.svg and _machine.csv, the files
+    that `make bench` leaves, if they are there. The same chapters give the same bytes.
+    Exits with one line when Typst fails.
     """
-    paths = [str(Path(chapter).resolve()) for chapter in chapters]
+    inputs = {"chapters": json.dumps([str(Path(c).resolve()) for c in chapters])}
+    if benchmark and Path(f"{benchmark}.csv").exists():
+        inputs["benchmark"] = str(Path(benchmark).resolve())
     try:
         pdf = typst.compile(
             HERE / "report.typ",
             root="/",
-            sys_inputs={"chapters": json.dumps(paths), **measured()},
+            sys_inputs=inputs,
             font_paths=[FONTS],
             ignore_system_fonts=True,
             pdf_standards="ua-1",
@@ -127,15 +131,6 @@ def compile_report(report, chapters):
     part = Path(f"{report}.part")
     part.write_bytes(pdf)
     os.replace(part, report)
-
-
-def measured(figures=HERE.parent.parent / "figures"):
-    """Return the path of the benchmark's files without their endings, if there are any.
-
-    They are figures/benchmark.csv, .svg and _machine.csv, left by `make bench`.
-    """
-    path = figures / "benchmark"
-    return {"benchmark": str(path)} if path.with_suffix(".csv").exists() else {}
 
 
 def place(diagnostic):
