@@ -105,7 +105,7 @@ class Network:
         """Return the softmax of the scores (..., classes, m)."""
         return softmax(self.forward(X)[0])
 
-    def evaluate(self, X, C, chunk=4096):
+    def evaluate(self, X, C, chunk=8192):
         """Return loss and accuracy over all samples, one value each per replica.
 
         Samples go through in chunks of about `chunk` columns in all, which fit a cache.
