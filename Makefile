@@ -3,8 +3,12 @@
 PYTHON ?= python3
 bin := .venv/bin
 names := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
-executed := $(names:%=build/executed/%.ipynb)
-chapters := $(names:%=build/chapters/%.typ)
+# QUICK=1: fewer seeds and epochs, in a folder of its own (see helpers/files.py).
+quick := $(filter-out 0,$(QUICK))
+built := build$(if $(quick),/quick)
+report := $(if $(quick),$(built)/)report.pdf
+executed := $(names:%=$(built)/executed/%.ipynb)
+chapters := $(names:%=$(built)/chapters/%.typ)
 typesetting := $(wildcard helpers/report/*)
 MAKEFLAGS += --jobs=2
 
@@ -15,7 +19,7 @@ MAKEFLAGS += --jobs=2
 help:  ## list the targets (the default)
 	@sed -n 's/^\([a-z]*\): *[^#]*## \(.*\)/  make \1	\2/p' Makefile
 
-report: report.pdf  ## execute the notebooks that changed and write report.pdf
+report: $(report)  ## execute the notebooks that changed, write report.pdf (QUICK=1: a short try)
 
 test: .venv/.installed-tests  ## run the tests
 	@$(bin)/python -m pytest
@@ -91,7 +95,7 @@ offline = { echo "make: packages could not be installed: is the package index wi
 # The report ------------------------------------------------------------------------
 
 # Notebook 6 compares with the table that notebook 5 writes.
-build/executed/6_200_samples.ipynb: build/executed/5_five_architectures.ipynb
+$(built)/executed/6_200_samples.ipynb: $(built)/executed/5_five_architectures.ipynb
 
 # Data counts by content: a file that is moved into data/ keeps an old date.
 $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
@@ -99,23 +103,23 @@ $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
 
 # Which helpers a notebook depends on is found from its imports and kept in a .d file,
 # as C compilers do.
--include $(names:%=build/%.d)
+-include $(names:%=$(built)/%.d)
 
-$(executed): build/executed/%.ipynb: notebooks/%.ipynb .venv/.installed
+$(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb .venv/.installed
 	@echo "executing $<"
-	@$(bin)/python -m helpers.report.dependencies $< $@ build/$*.d
+	@$(bin)/python -m helpers.report.dependencies $< $@ $(built)/$*.d
 	@TQDM_DISABLE=1 $(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
 	  --NotebookExporter.preprocessors=helpers.report.execute.Execute \
 	  --KernelManager.transport_encryption=auto \
-	  --output-dir build/part $<
-	@mkdir -p $(@D) && mv build/part/$*.ipynb $@
+	  --output-dir $(built)/part $<
+	@mkdir -p $(@D) && mv $(built)/part/$*.ipynb $@
 
-$(chapters): build/chapters/%.typ: build/executed/%.ipynb $(typesetting)
+$(chapters): $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to helpers.report.TypstExporter \
-	  --output-dir build/chapters $<
+	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
-report.pdf: build/executed/5_five_architectures.ipynb $(chapters) \
+$(report): $(built)/executed/5_five_architectures.ipynb $(chapters) \
   $(wildcard figures/benchmark*)
 	@$(bin)/python -m helpers.report $@ $(chapters)
 	@echo "wrote $@"

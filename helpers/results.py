@@ -6,17 +6,18 @@ provenance also carry their content as metadata, from which the report makes its
 """
 
 import inspect
-import os
 import platform
 import textwrap
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-FIGURES = Path(__file__).parent.parent / "figures"
+from helpers import files
+from helpers.files import FIGURES
+
 VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
+WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 ORDERS = ["order 1", "order 2"]  # of the residuals without and with the derivative
 ERRORS = {  # columns, by the kind of test
     "central difference": "central",
@@ -39,10 +40,7 @@ class Output:
 
 def write(name, content):
     """Write figures/<name> whole or not at all."""
-    FIGURES.mkdir(exist_ok=True)
-    part = FIGURES / f".{name}.part"
-    part.write_text(content, encoding="utf-8", newline="\n")
-    os.replace(part, FIGURES / name)
+    files.write(FIGURES / name, content)
 
 
 def write_csv(frame, name):
@@ -123,11 +121,14 @@ def source(*objects):
 
 
 def verdict(item, claim, holds, number):
-    """State a claim about an item of the assignment, whether it holds, and by what."""
-    word = "holds" if holds else "does not hold"
+    """State a claim about an item of the assignment, whether it holds, and by what.
+
+    `holds` is True, False, or None where the evidence leaves it undecided.
+    """
+    holds = None if pd.isna(holds) else bool(holds)
     return Output(
-        f"**Verdict ({item}): {word}.** {claim}: {number}.",
-        verdict={"item": item, "claim": claim, "holds": bool(holds), "number": number},
+        f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
+        verdict={"item": item, "claim": claim, "holds": holds, "number": number},
     )
 
 

@@ -1,7 +1,9 @@
 """The build: what make is told, which cell failed, what is locked, what is written."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +109,55 @@ def test_no_two_outputs_have_the_same_name():
 def test_what_is_committed_is_small():
     assert sum(p.stat().st_size for p in (ROOT / "figures").iterdir()) < 3_000_000
     assert (ROOT / "report.pdf").stat().st_size < 3_000_000
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Return a function: the commands that `make report` would run in an empty copy."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    notebooks = [path.name for path in (ROOT / "notebooks").glob("*.ipynb")]
+    lock = ("requirements.lock", ".venv/.installed")
+    for name in (*(f"notebooks/{name}" for name in notebooks), *lock):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "QUICK"))}
+
+    def told(*arguments, **environment):
+        return subprocess.run(
+            ["make", "--dry-run", "report", *arguments],
+            cwd=tmp_path,
+            env=clean | environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    return told
+
+
+def places(commands):
+    """Return the paths below build/ and figures/ and those of reports in commands."""
+    return set(re.findall(r"(?:build|figures)/[\w./-]+|\S*report\.pdf", commands))
+
+
+def test_a_quick_report_is_built_in_a_folder_of_its_own(told):
+    commands = told("QUICK=1")
+    assert "helpers.report build/quick/report.pdf build/quick/chapters/" in commands
+    written = places(commands)
+    assert len(written) > 20
+    assert [path for path in written if not path.startswith("build/quick/")] == []
+    assert told(QUICK="1") == told("QUICK=yes") == commands
+
+
+def test_a_quick_report_is_the_full_one_in_another_folder(told):
+    commands = told()
+    assert "helpers.report report.pdf build/chapters/" in commands
+    assert "quick" not in commands
+    moved = commands.replace("build/", "build/quick/")
+    moved = re.sub(r"(?<![\w/])report\.pdf", "build/quick/report.pdf", moved)
+    assert moved == told("QUICK=1")
+
+
+@pytest.mark.parametrize("quick", ["QUICK=0", "QUICK="])
+def test_quick_may_be_switched_off(told, quick):
+    assert told(quick) == told()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from nbconvert.nbconvertapp import NbConvertApp
 from pypdf import PdfReader
 
+from helpers import files, report
 from helpers.report import TypstExporter, compile_report
 
 MARGIN = 2.4 * 72 / 2.54
@@ -192,8 +193,57 @@ def test_glance_row_links_to_the_verdict(pdf, pages):
 
 def test_every_claim_is_listed_in_the_appendix(pages):
     claims = next(page for page in pages if page.startswith("A Every claim"))
-    assert "Claims tested: 2. Claims that hold: 1." in claims
+    counted = "Claims tested: 2. Claims that hold: 1, that do not: 1, undecided: 0."
+    assert counted in claims
     assert "2.1.2 decay helps does not hold 0.1 ± 0.2 2.1, page" in claims
+
+
+@pytest.fixture(scope="module")
+def undecided(tmp_path_factory):
+    """The pages of a report, a quick one, with claims that are undecided."""
+    folder = tmp_path_factory.mktemp("undecided")
+    chapter = folder / "1_x.typ"
+    judged = {"1": [None], "2": [True, None], "3": [True, True], "4": [False, None]}
+    claims = [
+        code("judge()", verdict(item, f"claim {item}{letter}", holds, "0 ± 1"))
+        for item, verdicts in judged.items()
+        for letter, holds in zip("ab", verdicts, strict=False)
+    ]
+    chapter.write_text(typst(markdown("# T"), *claims), "utf-8")
+    compile_report(folder / "r.pdf", [chapter], quick=True)
+    pages = PdfReader(folder / "r.pdf").pages
+    return [" ".join(page.extract_text().split()) for page in pages]
+
+
+def test_an_undecided_claim_is_printed_as_such_at_a_glance(undecided):
+    assert "1 claim 1a 0 ± 1 undecided 1, page" in undecided[2]
+    assert "2 claim 2a 0 ± 1 1 of 2 hold 1, page" in undecided[2]
+    assert "3 claim 3a 0 ± 1 all 2 hold 1, page" in undecided[2]
+    assert "4 claim 4a 0 ± 1 0 of 2 hold 1, page" in undecided[2]
+
+
+def test_undecided_claims_are_counted_apart_in_the_appendix(undecided):
+    claims = next(page for page in undecided if page.startswith("A Every claim"))
+    counted = "Claims tested: 7. Claims that hold: 3, that do not: 1, undecided: 3."
+    assert counted in claims
+    assert "2 claim 2b undecided 0 ± 1 1, page" in claims
+    assert "4 claim 4a does not hold 0 ± 1 1, page" in claims
+    assert claims.count("undecided 0 ± 1") == 3
+
+
+def test_a_quick_trial_is_marked_on_its_title_page(undecided, pages):
+    assert "Quick trial: fewer seeds and epochs" in undecided[0]
+    assert "Quick trial" not in " ".join(pages)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_command_knows_of_a_quick_trial(tmp_path, monkeypatch, quick):
+    given = []
+    monkeypatch.setattr(files, "QUICK", quick)
+    monkeypatch.setattr(report, "compile_report", lambda *args: given.extend(args))
+    monkeypatch.setattr("sys.argv", ["helpers.report", "r.pdf", "1_x.typ", "2_x.typ"])
+    runpy.run_module("helpers.report", run_name="__main__")
+    assert given == ["r.pdf", ["1_x.typ", "2_x.typ"], "figures/benchmark", quick]
 
 
 def target(pdf, link):

@@ -32,6 +32,10 @@ def markdown(output):
     return data["text/markdown"], metadata
 
 
+def test_a_verdict_on_a_number_that_is_unknown_is_undecided():
+    assert results.verdict("1", "a", np.nan, "b").metadata["verdict"]["holds"] is None
+
+
 def test_a_csv_file_comes_back_as_it_was(folder, frame):
     results.write_csv(frame, "some table")
     pd.testing.assert_frame_equal(results.read_csv("some table", "2_sgd"), frame)
@@ -82,20 +86,22 @@ def test_numbers_that_look_like_text_stay_as_formatted():
 
 
 @pytest.mark.parametrize(
-    ("holds", "word"), [(True, "holds"), (np.bool_(False), "does not hold")]
+    ("given", "holds", "word"),
+    [
+        (True, True, "holds"),
+        (False, False, "does not hold"),
+        (None, None, "undecided"),
+        (np.True_, True, "holds"),
+        (np.False_, False, "does not hold"),
+    ],
 )
-def test_a_verdict_comes_out_either_way(holds, word):
-    shown, metadata = markdown(results.verdict("2.1.1", "it is so", holds, "1 of 2"))
+def test_a_verdict_comes_out_either_way_or_undecided(given, holds, word):
+    shown, metadata = markdown(results.verdict("2.1.1", "it is so", given, "1 of 2"))
     assert shown == f"**Verdict (2.1.1): {word}.** it is so: 1 of 2."
+    assert metadata["verdict"].pop("holds") is holds
     assert metadata == {
-        "verdict": {
-            "item": "2.1.1",
-            "claim": "it is so",
-            "holds": bool(holds),
-            "number": "1 of 2",
-        }
+        "verdict": {"item": "2.1.1", "claim": "it is so", "number": "1 of 2"}
     }
-    assert type(metadata["verdict"]["holds"]) is bool
 
 
 def test_source_shows_the_code_itself():

@@ -387,6 +387,22 @@ def contents(folder):
     }
 
 
+@pytest.mark.parametrize("name", ["PeaksData", "SwissRollData"])
+def test_the_bayes_classifier_on_a_grid_is_as_good_as_the_ceiling(our_data, name):
+    data = load(name, our_data)
+    a = np.linspace(data.Yv.min(), data.Yv.max(), 500)
+    x, y = np.rint((data.Yv - a[0]) / (a[1] - a[0])).astype(int)
+    right = synthetic.bayes_classes(data, a)[x, y] == data.Cv.argmax(axis=0)
+    assert right.mean() == pytest.approx(data.ceiling, abs=0.01)
+
+
+def test_no_bayes_classifier_of_five_features_or_of_a_users_file(our_data):
+    a = np.linspace(-1, 1, 5)
+    assert synthetic.bayes_classes(load("GMMData", our_data), a) is None
+    own = replace(load("PeaksData", our_data), seed=None)
+    assert synthetic.bayes_classes(own, a) is None
+
+
 def test_the_committed_ceilings_are_those_computed(our_data):
     ledger = "ceilings.csv"
     assert (our_data / ledger).read_bytes() == (DATA / ledger).read_bytes()
@@ -430,7 +446,7 @@ def test_interrupted_writing_can_be_repeated(tmp_path, small, monkeypatch):
                 raise KeyboardInterrupt
             written.append(path.write_bytes(content))
 
-        patch.setattr(synthetic, "replace_file", stop_after_one)
+        patch.setattr(synthetic.files, "write", stop_after_one)
         with pytest.raises(KeyboardInterrupt):
             synthetic.write(tmp_path)
     synthetic.write(tmp_path)

@@ -7,7 +7,6 @@ plain wheels; nothing else has to be installed.
 """
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -19,6 +18,8 @@ import typst
 from nbconvert.exporters import Exporter
 from nbconvert.filters import strip_ansi
 from traitlets.config import Config
+
+from helpers import files
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -106,14 +107,17 @@ def pandoc(nb, name):
         sys.exit(f"{name}.ipynb, {reason}")
 
 
-def compile_report(report, chapters, benchmark=None):
+def compile_report(report, chapters, benchmark=None, quick=False):
     """Compile chapters into `report`, which is replaced only by a complete PDF.
 
     An appendix shows `benchmark`.csv, .svg, _growth.svg and _machine.csv, the files
-    that `make bench` leaves, if they are there. The same chapters give the same bytes.
-    Exits with one line when Typst fails.
+    that `make bench` leaves, if they are there. A `quick` trial is marked as such on
+    the title page. The same chapters give the same bytes. Exits with one line when
+    Typst fails.
     """
     inputs = {"chapters": json.dumps([str(Path(c).resolve()) for c in chapters])}
+    if quick:
+        inputs["quick"] = "yes"
     if benchmark and Path(f"{benchmark}.csv").exists():
         inputs["benchmark"] = str(Path(benchmark).resolve())
     try:
@@ -128,9 +132,7 @@ def compile_report(report, chapters, benchmark=None):
         )
     except typst.TypstError as error:
         sys.exit(f"{report} not written: {place(error.diagnostic)}{error.message}")
-    part = Path(f"{report}.part")
-    part.write_bytes(pdf)
-    os.replace(part, report)
+    files.write(report, pdf)
 
 
 def place(diagnostic):

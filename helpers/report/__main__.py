@@ -5,8 +5,9 @@ Run from the top folder: the benchmark of the appendix is read from figures/.
 
 import sys
 
+from helpers.files import QUICK
 from helpers.report import compile_report
 
 if len(sys.argv) < 3:
     sys.exit("usage: python -m helpers.report REPORT.pdf CHAPTER.typ ...")
-compile_report(sys.argv[1], sys.argv[2:], benchmark="figures/benchmark")
+compile_report(sys.argv[1], sys.argv[2:], "figures/benchmark", QUICK)

@@ -5,12 +5,13 @@ imports, directly or through another, and on the data if it loads them.
 """
 
 import ast
-import os
 import sys
 from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
+
+from helpers.files import write
 
 DATA = "build/data.sum"  # changes with the content of data/ (see the Makefile)
 
@@ -50,7 +51,4 @@ def rule(notebook, target):
 
 if __name__ == "__main__":
     notebook, target, name = sys.argv[1:]
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    part = Path(f"{name}.part")
-    part.write_text(rule(notebook, target), encoding="utf-8")
-    os.replace(part, name)
+    write(name, rule(notebook, target))

@@ -5,6 +5,7 @@ local MARKDOWN = "gfm+tex_math_dollars+attributes"
 local COLUMNS = 88 -- that many characters of code fit on a line
 local OPTIONS = {label = true, ["fig-cap"] = true, ["fig-alt"] = true,
                  ["tbl-cap"] = true, echo = true}
+local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
 local cell = 0
 
 local function fail(message) error(("cell %d: %s\n"):format(cell, message), 0) end
@@ -100,7 +101,8 @@ local function metadata(name, json)
     return raw(("#metadata(json(bytes(%s))) <provenance>"):format(quote(json)))
   end
   return raw(("#metadata((item: %s, holds: %s, claim: [%s], number: [%s])) <verdict>")
-    :format(quote(tostring(value.item)), value.holds, set(value.claim), set(value.number)))
+    :format(quote(tostring(value.item)), HOLDS[tostring(value.holds)] or "none",
+      set(value.claim), set(value.number)))
 end
 
 local function folded(code)
