@@ -97,6 +97,18 @@ def subsample(dataset, m, rng):
     return replace(dataset, Yt=dataset.Yt[:, columns], Ct=dataset.Ct[:, columns])
 
 
+def hold_out(dataset, part, rng):
+    """Split the training samples at random: `part` of them take the validation's place.
+
+    Settings chosen on such data cannot have been chosen on the validation samples,
+    which are not there.
+    """
+    m = dataset.Yt.shape[1]
+    judged, kept = np.split(rng.permutation(m), [max(1, round(part * m))])
+    Yt, Ct, Yv, Cv = (X[:, i] for i in (kept, judged) for X in (dataset.Yt, dataset.Ct))
+    return replace(dataset, Yt=Yt, Ct=Ct, Yv=Yv, Cv=Cv)
+
+
 def minibatch(dataset, m, rng):
     """m random training samples X (features, m) and classes C (classes, m), float64."""
     columns = _columns(dataset, m, rng)

@@ -5,48 +5,87 @@ Runs are independent, so `run_all` spreads them over all cores, or over the mach
 a Dask cluster; the numbers do not depend on how many there are.
 """
 
+import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
-from scipy.stats import ttest_1samp, ttest_rel
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from helpers import sgd
+from helpers import sgd, store
 from helpers.datasets import subsample
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network, is_correct
+from helpers.statistics import interval
 
 WIDTH = 10
 PATIENCE = 10  # seconds to wait for a scheduler
 
-# Each takes the number of features n and of classes c. To add one, add a line.
+# Each takes the numbers of features n and of classes c, and an activation, tanh if none
+# is given. To add one, add a line.
 ARCHITECTURES = {
-    "softmax": lambda n, c: [OutputLayer(n, c)],
-    "1 hidden": lambda n, c: [HiddenLayer(n, WIDTH), OutputLayer(WIDTH, c)],
-    "2 hidden": lambda n, c: [
-        HiddenLayer(n, WIDTH),
-        HiddenLayer(WIDTH, WIDTH),
+    "softmax": lambda n, c, f=None: [OutputLayer(n, c)],
+    "1 hidden": lambda n, c, f=None: plain(n, c, [WIDTH], f),
+    "2 hidden": lambda n, c, f=None: plain(n, c, [WIDTH, WIDTH], f),
+    "2 hidden + 1 ResNet": lambda n, c, f=None: [
+        HiddenLayer(n, WIDTH, f),
+        HiddenLayer(WIDTH, WIDTH, f),
+        ResNetLayer(WIDTH, activation=f),
         OutputLayer(WIDTH, c),
     ],
-    "2 hidden + 1 ResNet": lambda n, c: [
-        HiddenLayer(n, WIDTH),
-        HiddenLayer(WIDTH, WIDTH),
-        ResNetLayer(WIDTH),
-        OutputLayer(WIDTH, c),
-    ],
-    "1 hidden + 3 ResNet": lambda n, c: [
-        HiddenLayer(n, WIDTH),
-        *(ResNetLayer(WIDTH) for _ in range(3)),
-        OutputLayer(WIDTH, c),
-    ],
+    "1 hidden + 3 ResNet": lambda n, c, f=None: residual(n, c, [WIDTH] * 3, f),
 }
+
+
+def plain(n, c, widths, activation=None):
+    """Return hidden layers of these widths, then the scores of c classes."""
+    hidden = [HiddenLayer(*sizes, activation) for sizes in pairwise([n, *widths])]
+    return [*hidden, OutputLayer(widths[-1], c)]
+
+
+def residual(n, c, inner, activation=None, outer=True, width=WIDTH):
+    """Return a hidden layer, residual ones of these inner widths, then the scores."""
+    blocks = [ResNetLayer(width, one, activation, outer) for one in inner]
+    return [HiddenLayer(n, width, activation), *blocks, OutputLayer(width, c)]
+
+
+def size(layers):
+    """Return the number of parameters."""
+    return sum(math.prod(shape) for layer in layers for shape in layer.shapes.values())
+
+
+def filled(build, length, limit):
+    """Return build(widths) with as many parameters as `limit` allows.
+
+    The widths, `length` of them, grow from 1 by turns until none can grow further.
+    Networks built for the same limit thus have about equally many parameters, however
+    deep they are.
+
+    Raises ValueError if even widths of 1 are too many.
+    """
+    widths = [1] * length
+    if size(build(widths)) > limit:
+        raise ValueError(
+            f"no network of this kind has as few as {limit} parameters: "
+            f"{size(build(widths))} at width 1"
+        )
+    grown = True
+    while grown:
+        grown = False
+        for place in range(length):
+            widths[place] += 1
+            if size(build(widths)) <= limit:
+                grown = True
+            else:
+                widths[place] -= 1
+    return build(widths)
 
 
 @dataclass(frozen=True)
@@ -54,8 +93,10 @@ class Run:
     """The settings of one stack of replicas; everything that decides its numbers.
 
     `seeds` has one entry per replica; rates, momenta and decays are numbers, or tuples
-    with one entry per replica. `samples` draws that many training points at random, a
-    different draw for each seed.
+    with one entry per replica. `samples` draws that many training points at random:
+    each replica's draw is decided by its entry of `draws`, or else by its seed. Of
+    these, `held_out` take no part in training and are judged beside it. `record` is
+    what the training loop notes (see `helpers.sgd.train`).
     """
 
     dataset: str
@@ -69,7 +110,20 @@ class Run:
     schedule: object = sgd.cosine
     loss: object = CrossEntropy()
     samples: int | None = None
+    draws: tuple | None = None
+    held_out: int = 0
+    record: object = sgd.evaluation
     every: int = 1
+
+    def __post_init__(self):
+        """Raise ValueError for settings that contradict each other."""
+        if (self.draws or self.held_out) and not self.samples:
+            raise ValueError("draws and held_out are about samples: give their number")
+        if self.samples and self.held_out >= self.samples:
+            raise ValueError(
+                f"held_out = {self.held_out} leaves none of {self.samples} samples "
+                "to train on"
+            )
 
 
 @dataclass(frozen=True)
@@ -86,7 +140,7 @@ class Result:
 
     def diverged(self):
         """Return {replica: epoch} of the replicas that were frozen, and when."""
-        lost = np.isnan(self.history["train_loss"])
+        lost = np.isnan(next(iter(self.history.values())))
         epochs = np.minimum(lost.argmax(axis=0) * self.run.every, self.run.epochs)
         return {r: int(epochs[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
 
@@ -112,21 +166,54 @@ def generators(seeds, purpose):
     return [np.random.default_rng([purposes.index(purpose), seed]) for seed in seeds]
 
 
-def drawn(data, samples, seeds):
-    """Return `data` with training points (replicas, features, samples) of each seed."""
-    draws = [
-        subsample(data, samples, rng) for rng in generators(seeds, "training points")
+def drawn(data, samples, draws):
+    """Return `data` with training points (replicas, features, samples) of each draw."""
+    found = [
+        subsample(data, samples, rng) for rng in generators(draws, "training points")
     ]
     return replace(
-        data, Yt=np.stack([d.Yt for d in draws]), Ct=np.stack([d.Ct for d in draws])
+        data, Yt=np.stack([d.Yt for d in found]), Ct=np.stack([d.Ct for d in found])
     )
+
+
+def set_aside(data, held_out, record):
+    """Return data without their last training points, and a record that judges these.
+
+    The points were drawn in random order, so the last are as good as any.
+    """
+    X, C = data.Yt[..., -held_out:], data.Ct[..., -held_out:]
+
+    def with_held_out(network, data):
+        loss, accuracy = network.evaluate(X, C)
+        judged = {"held_out_loss": loss, "held_out_accuracy": accuracy}
+        return record(network, data) | judged
+
+    kept = replace(data, Yt=data.Yt[..., :-held_out], Ct=data.Ct[..., :-held_out])
+    return kept, with_held_out
+
+
+def gradient_norms(network, data, samples=1000):
+    """Record accuracies, losses, and the gradient's norm in every layer: "layer 1", …
+
+    The gradient is that of the mean loss over the first training samples.
+    """
+    X, C = data.Yt[..., :samples], data.Ct[..., :samples]
+    gradients = network.split(network.gradient(X, C))
+    norms = {
+        f"layer {number}": np.sqrt(sum((g**2).sum(axis=(-2, -1)) for g in blocks))
+        for number, blocks in enumerate(gradients, start=1)
+    }
+    return sgd.evaluation(network, data) | norms
 
 
 def perform(run, layers, data):
     """Train the stack of one run and return its Result."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
+    record = run.record
     if run.samples:
-        data = drawn(data, run.samples, run.seeds)
+        data = drawn(data, run.samples, run.draws or run.seeds)
+    if run.held_out:
+        data, record = set_aside(data, run.held_out, record)
     with threadpool_limits(1):  # products of 10 × 10 matrices gain nothing from threads
         history = sgd.train(
             network,
@@ -138,6 +225,7 @@ def perform(run, layers, data):
             momentum=per_replica(run.momentum),
             weight_decay=per_replica(run.weight_decay),
             schedule=run.schedule,
+            record=record,
             every=run.every,
             progress=False,
         )
@@ -182,49 +270,84 @@ def workers(data):
         yield
 
 
-def perform_all(runs, data, n_jobs=-1):
+def perform_all(runs, data, n_jobs=-1, architectures=None):
     """Perform independent runs side by side, the deepest first; yield each when done.
 
-    `data` maps dataset names to datasets. Yields (number of the run, Result), so that
-    results need not be kept: a sweep of any length takes no more memory than one run.
+    `data` maps dataset names to datasets, `architectures` names to functions of the
+    numbers of features and classes (ARCHITECTURES if not given). Yields (number of the
+    run, Result), so that results need not be kept: a sweep of any length takes no more
+    memory than one run. What `helpers.store` still has is not performed again.
     """
+    architectures = architectures or ARCHITECTURES
 
     def job(number):
         run = runs[number]
         dataset = data[run.dataset]
-        layers = ARCHITECTURES[run.architecture](dataset.features, dataset.classes)
-        return len(layers), number, run, layers, dataset
+        layers = architectures[run.architecture](dataset.features, dataset.classes)
+        return number, run, layers, dataset
 
-    jobs = sorted(map(job, range(len(runs))), key=lambda job: job[0], reverse=True)
-    with workers(data):
-        streams = get_active_backend()[0].supports_return_generator
-        done = Parallel(n_jobs, return_as="generator_unordered" if streams else "list")(
-            delayed(numbered)(*job[1:]) for job in jobs
-        )
-        for number, result in tqdm(done, total=len(runs), unit="run"):
+    jobs = sorted(map(job, range(len(runs))), key=lambda job: len(job[2]), reverse=True)
+    keys = {number: store.key(*job) for number, *job in jobs}
+    with tqdm(total=len(runs), unit="run") as bar:
+        missing = []
+        for number, run, layers, dataset in jobs:
+            found = store.load(keys[number]) if keys[number] else None
+            if found is None:
+                missing.append((number, run, layers, dataset))
+                continue
+            network = Network(layers, loss=run.loss).with_parameters(found[0])
+            bar.update()
+            yield number, Result(run, network, found[1])
+        for number, result, code in side_by_side(missing, data, n_jobs):
+            if keys[number] and code == store.CODE:
+                keep(keys[number], result)
+            bar.update()
             # What comes from another process is a copy; the run asked for is not.
             yield number, replace(result, run=runs[number])
 
 
+def keep(key, result):
+    """Save a result; say so if that fails, for it is there all the same."""
+    try:
+        store.save(key, result.network.parameters, result.history)
+    except OSError as error:
+        tqdm.write(f"a result could not be kept for the next time: {error}")
+
+
+def side_by_side(jobs, data, n_jobs):
+    """Yield what `numbered` returns for each job, in any order, on all workers."""
+    if not jobs:
+        return
+    with workers(data):
+        streams = get_active_backend()[0].supports_return_generator
+        yield from Parallel(
+            n_jobs, return_as="generator_unordered" if streams else "list"
+        )(delayed(numbered)(*job) for job in jobs)
+
+
 def numbered(number, run, layers, data):
-    """Return the number of a run with its Result."""
-    return number, perform(run, layers, data)
+    """Return the number of a run, its Result, and a digest of the code behind it."""
+    return number, perform(run, layers, data), store.CODE
 
 
-def run_all(runs, data, n_jobs=-1):
+def run_all(runs, data, n_jobs=-1, architectures=None):
     """Perform independent runs and return their results in the order of `runs`.
 
     Replicas that diverge are named; the others are not affected.
     """
-    results = dict(perform_all(runs, data, n_jobs))
+    results = dict(perform_all(runs, data, n_jobs, architectures))
     results = [results[number] for number in range(len(runs))]
     for sentence in filter(None, (result.frozen_replicas() for result in results)):
         tqdm.write(sentence)
     return results
 
 
-def summary(results):
-    """Return a table with one row per run: final accuracies in %, mean and sd."""
+def summary(results, data=None):
+    """Return a table with one row per run: final accuracies in %, mean and sd.
+
+    "low" and "high" bound the mean validation accuracy, with a confidence of 95 %. With
+    `data` the best possible accuracy, and the distance to it, stand beside it.
+    """
     rows = []
     for result in results:
         row = {
@@ -237,32 +360,26 @@ def summary(results):
             percent = 100 * result.final(f"{part}_accuracy")
             row[part] = percent.mean()
             row[f"{part} sd"] = pd.Series(percent).std(skipna=False)
+        row["low"], row["high"] = interval(percent)[1:]
+        if data:
+            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
+            row["to ceiling"] = row["ceiling"] - row["validation"]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def paired_difference(one, other, name="validation_accuracy"):
-    """Return the mean of one − other in points, and its 95 % confidence interval.
-
-    Replicas with equal seeds saw the same minibatches, so the difference is paired
-    (Student's t over the seeds).
-    """
-    test = ttest_rel(100 * one.final(name), 100 * other.final(name))
-    low, high = test.confidence_interval(0.95)
-    mean = 100 * (one.final(name) - other.final(name)).mean()
-    return mean, low, high
-
-
-def averaged_accuracy(result, data):
-    """Return the validation accuracy of the replicas' averaged probabilities."""
-    probabilities = result.network.probabilities(data.Yv).mean(axis=0)
-    return np.count_nonzero(is_correct(probabilities, data.Cv)) / data.Yv.shape[-1]
+def validation(result):
+    """Return the final validation accuracies in %, one per replica."""
+    return 100 * result.final("validation_accuracy")
 
 
 def gap(result):
-    """Return train − validation accuracy in points with a 95 % interval over seeds."""
-    points = 100 * (
-        result.final("train_accuracy") - result.final("validation_accuracy")
-    )
-    low, high = ttest_1samp(points, 0).confidence_interval(0.95)
-    return points.mean(), low, high
+    """Return training − validation accuracy in points, one value per replica."""
+    return 100 * result.final("train_accuracy") - validation(result)
+
+
+def averaged_accuracy(result, data, replicas=slice(None)):
+    """Return the validation accuracy of the replicas' averaged probabilities, in %."""
+    network = result.network.with_parameters(result.network.parameters[replicas])
+    probabilities = network.probabilities(data.Yv).mean(axis=0)
+    return 100 * np.count_nonzero(is_correct(probabilities, data.Cv)) / data.Yv.shape[1]

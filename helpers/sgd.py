@@ -25,6 +25,11 @@ def step(progress):
     return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
 
 
+def inverse(progress):
+    """Return 1 / (1 + 100·progress), which falls like one over the time."""
+    return 1 / (1 + 100 * progress)
+
+
 def cosine(progress):
     """Return (1 + cos π·progress) / 2, which falls smoothly from 1 to 0."""
     return (1 + math.cos(math.pi * progress)) / 2

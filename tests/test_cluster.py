@@ -61,7 +61,7 @@ def test_runs_are_performed_by_the_workers(cluster, scheduler, data, monkeypatch
 
 
 def numbered_by_process(number, run, layers, data):
-    return number, Result(run, None, {"process": os.getpid()})
+    return number, Result(run, None, {"process": os.getpid()}), "no code"
 
 
 def test_a_killed_worker_costs_time_but_no_results(cluster, scheduler, data, local):

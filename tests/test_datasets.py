@@ -1,5 +1,6 @@
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from helpers.datasets import (
     Dataset,
     DatasetError,
     digest,
+    hold_out,
     ledger,
     load,
     load_all,
@@ -343,6 +345,47 @@ def test_subsample_follows_its_generator(numbered):
 def test_subsample_may_take_all(numbered):
     every = subsample(numbered, 1000, np.random.default_rng(1))
     assert np.array_equal(np.sort(every.Yt[0]), numbered.Yt[0])
+
+
+def test_hold_out_splits_the_training_samples(numbered):
+    split = hold_out(numbered, 0.2, np.random.default_rng(1))
+    assert split.Yt.shape == split.Ct.shape == (2, 800)
+    assert split.Yv.shape == split.Cv.shape == (2, 200)
+    together = np.concatenate([split.Yt[0], split.Yv[0]])
+    assert np.array_equal(np.sort(together), numbered.Yt[0])
+    assert is_paired(split.Yt, split.Ct)
+    assert is_paired(split.Yv, split.Cv)
+    assert numbered.Yt.shape == (2, 1000)
+
+
+def test_hold_out_is_random_and_follows_its_generator(numbered):
+    one, again, other = (
+        hold_out(numbered, 0.2, np.random.default_rng(seed)).Yv[0] for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, again)
+    assert not np.array_equal(np.sort(one), np.sort(other))
+    assert one.min() < 100
+    assert one.max() > 900
+
+
+def test_hold_out_never_shows_the_validation_samples(numbered):
+    secret = replace(numbered, Yv=numbered.Yv + np.nan, Cv=numbered.Cv + np.nan)
+    split = hold_out(secret, 0.5, np.random.default_rng(1))
+    assert all(np.isfinite(getattr(split, v)).all() for v in VARIABLES)
+    assert np.isnan(secret.Yv).all()
+    assert (split.name, split.ceiling, split.source) == (
+        numbered.name,
+        numbered.ceiling,
+        numbered.source,
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "judged"), [(0.25, 250), (0.3336, 334), (0.0006, 1), (0.0001, 1)]
+)
+def test_hold_out_takes_the_part_it_is_told_but_at_least_one(numbered, part, judged):
+    split = hold_out(numbered, part, np.random.default_rng(1))
+    assert (split.Yt.shape[1], split.Yv.shape[1]) == (1000 - judged, judged)
 
 
 @pytest.mark.parametrize("m", [-1, 0, 1001])

@@ -9,7 +9,8 @@ from scipy import stats
 
 from helpers import experiments, sgd
 from helpers.experiments import ARCHITECTURES, Result, Run, perform, run_all, summary
-from helpers.losses import LeastSquares
+from helpers.layers import HiddenLayer, OutputLayer
+from helpers.losses import LeastSquares, softmax
 from helpers.network import Network
 
 ARCHITECTURE = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -85,6 +86,16 @@ def test_results_come_as_they_are_done_and_need_not_be_kept(data):
     assert [number for number, _ in stream] == [0]
 
 
+def test_architectures_may_be_given(data):
+    given = {"softmax": lambda n, c: [HiddenLayer(n, 7), OutputLayer(7, c)]}
+    results = run_all(RUNS[:1], {"blobs": data}, 1, architectures=given)
+    ((_, streamed),) = experiments.perform_all(RUNS[:1], {"blobs": data}, 1, given)
+    assert_equal(results[0], streamed)
+    assert results[0].network.parameters.shape == (2, 7 * 2 + 7 + 3 * 7 + 3)
+    with pytest.raises(KeyError, match="1 hidden"):
+        run_all(RUNS[1:], {"blobs": data}, 1, architectures=given)
+
+
 RATES = (0.1, 1e30, 0.2)
 
 
@@ -154,6 +165,131 @@ def test_samples_draws_other_training_points_for_every_seed(data):
     ]
     assert all(len(some) == 40 and some < columns for some in sets)
     assert sets[0] == sets[2] != sets[1]
+
+
+def points_and_weights(data, monkeypatch, **settings):
+    """Return the training points and the first weights of a run, a row per replica."""
+    seen = []
+
+    def spy(network, data, **settings):
+        points = np.concatenate([data.Yt, data.Ct], axis=-2)
+        seen[:] = points.reshape(len(points), -1), network.parameters
+        return {}
+
+    monkeypatch.setattr(experiments.sgd, "train", spy)
+    perform(Run("blobs", samples=40, **settings), ARCHITECTURES["softmax"](2, 3), data)
+    return seen
+
+
+def test_draws_decide_the_points_and_seeds_the_weights(data, monkeypatch):
+    settings = {"seeds": (1, 2, 1), "draws": (7, 7, 8)}
+    points, weights = points_and_weights(data, monkeypatch, **settings)
+    assert points.shape == (3, 5 * 40)
+    assert np.array_equal(points[0], points[1])
+    assert not np.array_equal(points[0], points[2])
+    assert np.array_equal(weights[0], weights[2])
+    assert not np.array_equal(weights[0], weights[1])
+
+
+def test_without_draws_the_seeds_decide_the_points(data, monkeypatch):
+    points, _ = points_and_weights(data, monkeypatch, seeds=(1, 2, 1))
+    named, _ = points_and_weights(data, monkeypatch, seeds=(5, 5, 5), draws=(1, 2, 1))
+    assert np.array_equal(points, named)
+    assert not np.array_equal(points[0], points[1])
+
+
+def test_runs_with_equal_seeds_and_draws_are_the_same(data):
+    settings = {"architecture": "1 hidden", "seeds": (3, 4), "samples": 40}
+    assert_equal(run(data, **settings), run(data, draws=(3, 4), **settings))
+
+
+@pytest.mark.parametrize("samples", [100, 40])
+def test_held_out_points_are_judged_and_never_trained_on(data, samples):
+    settings = {"architecture": "1 hidden", "seeds": (6, 9), "draws": (4, 4)}
+    settings |= {"samples": samples, "held_out": 10, "epochs": 2}
+    points = experiments.drawn(data, samples, (4,))
+    Y, C = (A.reshape(-1, samples) for A in (points.Yt, points.Ct))
+    held = (data.Yt.T[:, None] == Y[:, -10:].T).all(axis=2).any(axis=1)
+    assert held.sum() == 10
+    absurd = replace(data, Ct=np.where(held, np.roll(data.Ct, 1, axis=0), data.Ct))
+    right, wrong = run(data, **settings), run(absurd, **settings)
+    np.testing.assert_array_equal(right.network.parameters, wrong.network.parameters)
+    kept = {"train": slice(-10), "held_out": slice(-10, None)}
+    for part, columns in kept.items():
+        judged = right.network.evaluate(Y[:, columns], C[:, columns])
+        for name, values in zip(("loss", "accuracy"), judged, strict=True):
+            assert right.history[f"{part}_{name}"].shape == (3, 2)
+            np.testing.assert_allclose(right.final(f"{part}_{name}"), values, rtol=1e-6)
+    assert (right.final("held_out_loss") != wrong.final("held_out_loss")).all()
+    np.testing.assert_array_equal(right.final("train_loss"), wrong.final("train_loss"))
+
+
+def test_held_out_points_differ_with_the_draw(data):
+    drawn = experiments.drawn(data, 40, (0, 1))
+    kept, record = experiments.set_aside(drawn, 10, sgd.evaluation)
+    assert kept.Yt.shape == (2, 2, 30)
+    assert kept.Yv is data.Yv
+    network = Network(
+        ARCHITECTURES["softmax"](2, 3), experiments.generators([0, 1], "weights")
+    )
+    judged = record(network, kept)
+    expected = network.evaluate(drawn.Yt[..., -10:], drawn.Ct[..., -10:])
+    np.testing.assert_array_equal(judged["held_out_loss"], expected[0])
+    np.testing.assert_array_equal(judged["held_out_accuracy"], expected[1])
+    assert judged["held_out_loss"][0] != judged["held_out_loss"][1]
+
+
+def test_gradient_norms_are_those_of_the_formulas_layer_by_layer(blobs):
+    """softmax(W₂ tanh(W₁ X + b₁) + b₂), differentiated by hand, for two replicas."""
+    data = blobs(m=1200, dtype=float)
+    layers = [HiddenLayer(2, 4), OutputLayer(4, 3)]
+    rngs = experiments.generators([0, 1], "weights")
+    network = Network(layers, rngs, dtype=float)
+    norms = experiments.gradient_norms(network, data)
+    X, C = data.Yt[:, :1000], data.Ct[:, :1000]
+    for r, blocks in enumerate(network.parameters):
+        W1, b1, W2, b2 = np.split(blocks, [8, 12, 24])
+        W1, W2 = W1.reshape(4, 2), W2.reshape(3, 4)
+        H = np.tanh(W1 @ X + b1[:, None])
+        G2 = (softmax(W2 @ H + b2[:, None]) - C) / 1000
+        G1 = (W2.T @ G2) * (1 - H**2)
+        for name, G, x in (("layer 1", G1, X), ("layer 2", G2, H)):
+            expected = np.hypot(np.linalg.norm(G @ x.T), np.linalg.norm(G.sum(axis=1)))
+            assert norms[name][r] == pytest.approx(expected, rel=1e-12)
+    others = sgd.evaluation(network, data)
+    assert list(norms) == [*others, "layer 1", "layer 2"]
+    assert all(np.array_equal(norms[name], others[name]) for name in others)
+
+
+def test_a_run_records_what_it_is_told_to(data):
+    settings = {"architecture": "2 hidden", "seeds": (0, 1), "samples": 40}
+    plain, told = (
+        run(data, **settings),
+        run(data, record=experiments.gradient_norms, held_out=20, **settings),
+    )
+    assert list(told.history) == [
+        *plain.history,
+        *("layer 1", "layer 2", "layer 3"),
+        *("held_out_loss", "held_out_accuracy"),
+    ]
+    assert told.history["layer 3"].shape == (4, 2)
+    assert (told.history["layer 3"] > 0).all()
+
+
+@pytest.mark.parametrize("wrong", [{"draws": (1,)}, {"held_out": 5}])
+def test_draws_and_held_out_without_samples_are_refused(wrong):
+    with pytest.raises(ValueError, match="about samples: give their number"):
+        Run("blobs", **wrong)
+
+
+def test_holding_out_all_samples_is_refused():
+    with pytest.raises(ValueError, match="held_out = 40 leaves none of 40 samples"):
+        Run("blobs", samples=40, held_out=40)
+
+
+def test_divergence_is_seen_in_whatever_is_recorded():
+    history = {"distance": np.array([[1.0, 1], [2, np.nan]])}
+    assert Result(Run("blobs", seeds=(3, 4)), None, history).diverged() == {1: 1}
 
 
 @pytest.mark.parametrize("samples", [None, 40])
@@ -243,24 +379,36 @@ def test_the_sd_of_one_replica_is_unknown(data):
     assert table["train"][0] > 0
 
 
+def test_summary_bounds_the_mean_validation_accuracy(data):
+    results = [run(data, seeds=(0, 1, 2), architecture="1 hidden"), run(data)]
+    table = summary(results)
+    percent = 100 * results[0].final("validation_accuracy")
+    expected = stats.t.interval(0.95, 2, percent.mean(), stats.sem(percent))
+    assert tuple(table.loc[0, ["low", "high"]]) == pytest.approx(expected)
+    assert table.loc[1, ["low", "high"]].isna().all()
+    assert "ceiling" not in table
+
+
+def test_summary_sets_the_best_possible_accuracy_beside_it(data):
+    sets = {"blobs": replace(data, ceiling=0.875), "unknown": data}
+    runs = [Run(name, epochs=2, seeds=(0, 1)) for name in sets]
+    table = summary(run_all(runs, sets, 1), sets)
+    assert table["ceiling"][0] == 87.5
+    assert table["to ceiling"][0] == pytest.approx(87.5 - table["validation"][0])
+    assert table.loc[1, ["ceiling", "to ceiling"]].isna().all()
+
+
 def faked(*finals):
     names = ("train_accuracy", "validation_accuracy")
     history = {name: np.array([v, v]) for name, v in zip(names, finals, strict=True)}
     return Result(Run("blobs"), None, history)
 
 
-def test_intervals_are_students_paired_over_the_seeds():
-    train, one, other = np.random.default_rng(0).random((3, 6))
-    low, high = stats.t.interval(
-        0.95, 5, np.mean(100 * (one - other)), stats.sem(100 * (one - other))
-    )
-    found = experiments.paired_difference(faked(train, one), faked(train, other))
-    assert found == pytest.approx((100 * np.mean(one - other), low, high))
-    gap = experiments.gap(faked(train, one))
-    assert gap[0] == pytest.approx(100 * np.mean(train - one))
-    assert gap[2] - gap[1] == pytest.approx(
-        2 * stats.t.ppf(0.975, 5) * stats.sem(100 * (train - one))
-    )
+def test_validation_and_gap_are_in_points():
+    train, one = np.random.default_rng(0).random((2, 6))
+    result = faked(train, one)
+    np.testing.assert_allclose(experiments.validation(result), 100 * one)
+    np.testing.assert_allclose(experiments.gap(result), 100 * (train - one))
 
 
 def test_averaged_accuracy_is_that_of_the_mean_probabilities(data):
@@ -270,4 +418,18 @@ def test_averaged_accuracy_is_that_of_the_mean_probabilities(data):
         for p in result.network.parameters
     ]
     right = np.mean(singles, axis=0).argmax(axis=0) == data.Cv.argmax(axis=0)
-    assert experiments.averaged_accuracy(result, data) == pytest.approx(right.mean())
+    expected = pytest.approx(100 * right.mean())
+    assert experiments.averaged_accuracy(result, data) == expected
+
+
+@pytest.mark.parametrize("replicas", [slice(1), slice(1, 3), [0, 2]])
+def test_a_part_of_the_replicas_may_be_averaged(data, replicas):
+    result = run(data, seeds=(0, 1, 2), epochs=1, learning_rate=0.01)
+    part = result.network.parameters[replicas]
+    probabilities = [
+        result.network.with_parameters(p).probabilities(data.Yv) for p in part
+    ]
+    right = np.mean(probabilities, axis=0).argmax(axis=0) == data.Cv.argmax(axis=0)
+    found = experiments.averaged_accuracy(result, data, replicas)
+    assert found == pytest.approx(100 * right.mean())
+    assert found != experiments.averaged_accuracy(result, data)

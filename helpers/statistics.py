@@ -1,0 +1,99 @@
+"""What the seeds allow to be said: means with intervals, and paired comparisons.
+
+Replicas with equal seeds start from equal draws and see equal minibatches, so two
+networks are compared seed by seed. "Better" is said only where a confidence interval
+excludes zero; where several comparisons are made at once, their intervals widen until
+all of them hold together with the same confidence (Bonferroni).
+
+Values are arrays (replicas,), in whatever unit; a result is in the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t
+
+CONFIDENCE = 0.95
+
+
+def interval(values, comparisons=1):
+    """Return the mean and its two-sided interval, mean ± t s/√n of Student's t.
+
+    Of k `comparisons` each gets the confidence 1 − 0.05/k. A single value leaves the
+    interval unknown, NaN, and one that is not finite also the mean.
+    """
+    values = np.asarray(values, float)
+    if not np.isfinite(values).all():
+        return np.nan, np.nan, np.nan
+    n, mean = values.size, values.mean()
+    if n < 2:
+        return mean, np.nan, np.nan
+    quantile = t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)
+    half = quantile * values.std(ddof=1) / np.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much larger one is than the other, pair by pair: a mean and its interval.
+
+    `effect` is Cohen's d of the pairs, the mean difference in units of its standard
+    deviation, which does not depend on the number of seeds.
+    """
+
+    difference: float
+    low: float
+    high: float
+    effect: float
+
+    @property
+    def larger(self):
+        """True or False where the interval excludes zero, None where it does not."""
+        if self.low > 0 or self.high < 0:
+            return self.low > 0
+        return None
+
+    @property
+    def word(self):
+        """Say "better", "worse" or "undecided", where more is better."""
+        return {True: "better", False: "worse", None: "undecided"}[self.larger]
+
+
+def compare(one, other, comparisons=1):
+    """Return the Comparison one − other of paired values, one of k `comparisons`."""
+    difference = np.asarray(one, float) - np.asarray(other, float)
+    mean, low, high = interval(difference, comparisons)
+    sd = difference.std(ddof=1) if difference.size > 1 else np.nan
+    scattered = sd > np.finfo(float).eps * abs(mean)  # more than rounding does
+    effect = mean / sd if scattered else np.nan
+    return Comparison(float(mean), float(low), float(high), float(effect))
+
+
+def all_hold(truths):
+    """Return False if one is False, else None if one is None, else True."""
+    truths = list(truths)
+    if False in truths:
+        return False
+    return None if None in truths else True
+
+
+def below(low, high, limit):
+    """Return whether an interval lies below a limit: None if it contains the limit."""
+    if high < limit or low > limit:
+        return bool(high < limit)
+    return None
+
+
+def spreads(values):
+    """Return the sd between draws and the sd between seeds of one draw.
+
+    values (draws, seeds): yᵢⱼ = μ + aᵢ + eᵢⱼ. The mean square within draws estimates
+    the variance of e; that between draws, n Var(a) + Var(e) with n seeds of each, gives
+    Var(a) by subtraction, zero where chance makes it negative (one-way analysis of
+    variance with random effects).
+    """
+    values = np.asarray(values, float)
+    seeds = values.shape[1]
+    within = values.var(axis=1, ddof=1).mean()
+    between = seeds * values.mean(axis=1).var(ddof=1)
+    return np.sqrt(max(between - within, 0) / seeds), np.sqrt(within)

@@ -1,0 +1,161 @@
+"""Intervals and comparisons against SciPy's, and against simulated truth."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from helpers.statistics import (
+    Comparison,
+    all_hold,
+    below,
+    compare,
+    interval,
+    spreads,
+)
+
+COMPARISONS = pytest.mark.parametrize("k", [1, 2, 5])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@COMPARISONS
+@pytest.mark.parametrize("n", [2, 3, 30])
+def test_an_interval_is_students(rng, n, k):
+    values = rng.normal(3, 2, n)
+    expected = stats.t.interval(1 - 0.05 / k, n - 1, values.mean(), stats.sem(values))
+    assert interval(values, k) == pytest.approx((values.mean(), *expected))
+    assert interval(list(values), k) == interval(values, k)
+
+
+@pytest.mark.parametrize("values", [[7.0], [1, np.nan, 2], [np.nan, np.nan]])
+def test_one_value_or_nan_leaves_the_interval_unknown(values):
+    mean, low, high = interval(values)
+    np.testing.assert_equal(mean, np.mean(values))
+    assert np.isnan([low, high]).all()
+
+
+def test_equal_values_have_an_interval_without_width():
+    assert interval([2.5] * 4) == (2.5, 2.5, 2.5)
+
+
+@COMPARISONS
+def test_a_comparison_is_the_paired_t_test(rng, k):
+    base = rng.normal(90, 5, 12)
+    one, other = base + rng.normal(1, 1, 12), base + rng.normal(0, 1, 12)
+    found = compare(one, other, k)
+    expected = stats.ttest_rel(one, other).confidence_interval(1 - 0.05 / k)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.difference == pytest.approx((one - other).mean())
+    assert found.effect == pytest.approx(
+        (one - other).mean() / (one - other).std(ddof=1)
+    )
+    assert all(type(value) is float for value in vars(found).values())
+
+
+def test_the_effect_does_not_grow_with_the_number_of_seeds(rng):
+    few, many = (compare(rng.normal(2, 1, n), np.zeros(n)) for n in (100, 10_000))
+    assert few.effect == pytest.approx(2, rel=0.2)
+    assert many.effect == pytest.approx(2, rel=0.05)
+    assert many.high - many.low < (few.high - few.low) / 5
+
+
+def test_five_comparisons_without_difference_are_all_undecided_19_times_in_20(rng):
+    """Without Bonferroni's correction it would be 15 times."""
+    wrong = 0
+    for _ in range(2000):
+        one, other = rng.normal(size=(2, 5, 10))
+        pairs = zip(one, other, strict=True)
+        wrong += any(compare(*pair, 5).larger is not None for pair in pairs)
+    assert 0.04 < wrong / 2000 < 0.06
+
+
+def test_a_comparison_is_decided_where_the_interval_excludes_zero():
+    words = {(0.1, 2): "better", (-2, -0.1): "worse", (-1, 1): "undecided"}
+    words |= {(0, 1): "undecided", (-1, 0): "undecided"}
+    words |= {(math.nan, math.nan): "undecided"}
+    larger = {"better": True, "worse": False, "undecided": None}
+    for bounds, word in words.items():
+        found = Comparison(0.0, *bounds, effect=1.0)
+        assert found.word == word
+        assert found.larger is larger[word]
+
+
+def test_better_is_the_larger_one():
+    low, high = [1.0, 2.0, 3.0], [11.0, 12.5, 13.0]
+    assert (compare(high, low).larger, compare(low, high).larger) == (True, False)
+
+
+def test_a_comparison_of_one_pair_or_with_nan_is_undecided():
+    for one, other in [([9.0], [1.0]), ([9.0, np.nan, 9.1], [1.0, 1.0, 1.0])]:
+        found = compare(one, other)
+        assert found.word == "undecided"
+        assert math.isnan(found.effect)
+
+
+def test_pairs_without_spread_have_no_effect_size():
+    same, shifted = compare([1, 2, 4], [1, 2, 4]), compare([2, 3, 5], [1, 2, 4])
+    assert (same.difference, same.word) == (0, "undecided")
+    assert (shifted.low, shifted.high, shifted.word) == (1, 1, "better")
+    assert math.isnan(same.effect)
+    assert math.isnan(shifted.effect)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "is_below"),
+    [
+        ((1, 2.9), True),
+        ((3.1, 4), False),
+        ((2, 4), None),
+        ((2, 3), None),
+        ((3, 4), None),
+        ((math.nan, math.nan), None),
+    ],
+)
+def test_an_interval_lies_below_a_limit_or_above_or_contains_it(bounds, is_below):
+    assert below(*bounds, 3) is is_below
+    assert below(*np.array(bounds, float), 3) is is_below
+
+
+@pytest.mark.parametrize(
+    ("truths", "together"),
+    [
+        ([], True),
+        ([True, True], True),
+        ([True, None], None),
+        ([None, True], None),
+        ([True, False], False),
+        ([None, False], False),
+        ([False, None, True], False),
+        ([np.True_, np.True_], True),
+        ([np.True_, np.False_, None], False),
+    ],
+)
+def test_all_hold_unless_one_does_not_or_is_undecided(truths, together):
+    assert all_hold(truths) is together
+    assert all_hold(truth for truth in truths) is together
+
+
+@pytest.mark.parametrize(("a", "e"), [(3, 1), (1, 3), (2, 0.1)])
+def test_spreads_finds_the_components_that_were_put_in(rng, a, e):
+    values = 90 + a * rng.normal(size=(2000, 1)) + e * rng.normal(size=(2000, 6))
+    assert spreads(values) == pytest.approx((a, e), rel=0.08)
+
+
+def test_spreads_subtracts_what_the_seeds_alone_put_between_draws(rng):
+    between, within = spreads(rng.normal(0, 3, (2000, 6)))
+    assert between < 0.3
+    assert within == pytest.approx(3, rel=0.05)
+
+
+def test_spreads_of_a_small_table_by_hand():
+    """Means 2 and 7, mean squares within 2 and between 25, so Var(a) = 23/2."""
+    assert spreads([[1, 3], [6, 8]]) == pytest.approx((np.sqrt(11.5), np.sqrt(2)))
+
+
+def test_draws_of_equal_means_have_no_spread_between_them():
+    assert spreads([[1, 3], [0, 4], [2, 2]]) == (0, pytest.approx(np.sqrt(10 / 3)))
