@@ -130,6 +130,20 @@ def test_the_fitted_steps_are_the_smallest_above_the_noise(noise):
     assert residual[chosen[-1]] > 100 * noise >= residual[chosen[-1] + 1]
 
 
+def test_the_noise_is_the_largest_residual_of_the_five_smallest_steps():
+    """Here the residual is proportional to ε, so 2⁻²¹ is the last above 100·2⁻²⁸."""
+    check = checks.taylor_test("f", last, np.zeros(1), lambda d: 2 * last(d), rng())
+    np.testing.assert_array_equal(check.steps[check.fitted], checks.STEPS[15:21])
+
+
+@pytest.mark.parametrize(("units", "verdict"), [(100, "pass"), (101, "FAIL")])
+def test_a_hundred_units_in_the_last_place_are_rounding_noise(units, verdict):
+    """In one dimension every direction is 1 or −1, and nothing here is rounded."""
+    slope = 1 + units * checks.EPS
+    check = checks.taylor_test("f", last, np.zeros(1), lambda d: slope * last(d), rng())
+    assert check.verdict == verdict
+
+
 def test_a_hundred_times_the_noise_is_too_little_to_be_fitted():
     fitted = checks.fit_range(np.array([400, 200, 100.5, 100.0]), noise=1.0)
     assert fitted.tolist() == [True, True, True, False]
@@ -154,8 +168,8 @@ def bent(distance):
     return f, lambda x: np.exp(x) + 3 * np.array([x[0] > distance, 0, 0, 0])
 
 
-def central(f, g, seed=0):
-    x = np.zeros(4)
+def central(f, g, seed=0, size=4):
+    x = np.zeros(size)
     return checks.central_difference_test("f", f, x, lambda d: g(x) @ d, rng(seed))
 
 
@@ -183,6 +197,21 @@ def test_central_differences_refuse_to_judge_below_the_rounding_noise():
     """Where 1e9 swallows the changes of f, quotients of zero agree with each other."""
     check = central(lambda x: 1e9 + last(np.sin(x)), np.cos)
     assert check.verdict == "refused"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "pass"), (1.01, "refused")])
+def test_a_kink_may_show_a_quarter_of_the_threshold(factor, verdict):
+    """Of f = a|x| it shows a: the norm of a/2 along four directions, 1 or −1 each."""
+    a = factor * checks.CENTRAL_DIFFERENCE / 4
+    check = central(lambda x: a * last(abs(x)), np.zeros_like, size=1)
+    assert check.verdict == verdict
+
+
+@pytest.mark.parametrize(("level", "verdict"), [(6e6, "pass"), (8e6, "refused")])
+def test_four_units_in_the_last_place_of_f_may_be_rounding_noise(level, verdict):
+    """For f = 7e6 + x they reach the limit at h = 1/8, the largest step judged."""
+    check = central(lambda x: level + last(x), np.ones_like, size=1)
+    assert check.verdict == verdict
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(5e-8, "pass"), (2e-7, "FAIL")])

@@ -123,6 +123,15 @@ def test_what_a_network_of_another_depth_kept_is_refused(draw):
             network.jvp(other, X, network.parameters)
 
 
+def test_layers_added_or_taken_away_afterwards_are_refused(draw):
+    network = build(residual(3))
+    X, _ = draw()
+    for layers in (network.layers[:-1], [*network.layers, OutputLayer(4, 2)]):
+        network.layers = layers
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            network.forward(X)
+
+
 @pytest.mark.parametrize(
     ("layers", "names"),
     [
@@ -184,15 +193,16 @@ def test_evaluation_in_chunks_is_evaluation(draw, chunk, replicas, own):
 
 
 @pytest.mark.parametrize(
-    ("replicas", "chunk", "columns"),
+    ("replicas", "m", "chunk", "columns"),
     [
-        (None, 8, [8, 8, 7]),
-        (3, 24, [8, 8, 7]),
-        (3, 2, [1] * 23),
-        (None, 23, [23]),
+        (None, 23, [8], [8, 8, 7]),
+        (3, 23, [24], [8, 8, 7]),
+        (3, 23, [2], [1] * 23),
+        (None, 23, [23], [23]),
+        (None, 8193, [], [8192, 1]),
     ],
 )
-def test_a_chunk_counts_the_columns_of_all_replicas(draw, replicas, chunk, columns):
+def test_a_chunk_counts_the_columns_of_all_replicas(draw, replicas, m, chunk, columns):
     seen = []
 
     class Spy(OutputLayer):
@@ -200,7 +210,7 @@ def test_a_chunk_counts_the_columns_of_all_replicas(draw, replicas, chunk, colum
             seen.append(x.shape[-1])
             return super().forward(x, W, b)
 
-    build([Spy(3, 4)], replicas=replicas).evaluate(*draw(m=23), chunk)
+    build([Spy(3, 4)], replicas=replicas).evaluate(*draw(m=m), *chunk)
     assert seen == columns
 
 

@@ -105,13 +105,17 @@ def test_each_replica_of_a_stack_can_have_its_own_rate_momentum_and_decay():
     [
         (sgd.constant, [1, 1, 1, 1, 1]),
         (sgd.step, [1, 1, 0.1, 0.01, 0.01]),
+        (sgd.inverse, [1, 1 / 26, 1 / 51, 1 / 76, 1 / 101]),
         (sgd.cosine, [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]),
     ],
 )
 def test_schedules_at_every_quarter(schedule, factors):
     values = [schedule(quarter / 4) for quarter in range(5)]
     assert values == pytest.approx(factors, abs=1e-15)
-    assert schedule(0.499) > 0.1
+
+
+def test_steps_are_taken_at_their_quarter_and_not_before():
+    assert [sgd.step(progress) for progress in (0.499, 0.749)] == [1, 0.1]
 
 
 def least_squares_problem(dtype=float):
@@ -274,11 +278,12 @@ def test_no_epoch_at_all_records_the_network_as_it_came(blobs):
     np.testing.assert_array_equal(network.parameters, before)
 
 
-def diverge(rng, learning_rate):
+def diverge(rng, learning_rate, batch_size=60):
     network = Network([OutputLayer(3, 2)], rng, loss=LeastSquares())
     data = least_squares_problem(np.float32)
-    settings = {"epochs": 50, "learning_rate": learning_rate, "record": loss_only}
-    return sgd.train(network, data, rng=rng, progress=False, **settings)["loss"]
+    settings = {"learning_rate": learning_rate, "batch_size": batch_size}
+    settings |= {"epochs": 50, "record": loss_only, "progress": False}
+    return sgd.train(network, data, rng=rng, **settings)["loss"]
 
 
 def test_in_a_stack_only_the_diverged_replica_is_nan():
@@ -324,6 +329,11 @@ def test_a_single_network_that_diverges_says_when_and_at_which_rate():
     message = f"in epoch {first} at learning rate 75: try a smaller"
     with pytest.raises(sgd.DivergenceError, match=message):
         diverge(np.random.default_rng(0), 75.0)
+
+
+def test_what_overflows_within_an_epoch_diverges_without_a_warning():
+    """The next minibatch then makes ∞ − ∞, which NumPy calls invalid."""
+    assert np.isnan(diverge(rngs(0), 1e30, batch_size=8)[1:]).all()
 
 
 def test_every_skips_records_but_never_the_last(blobs):

@@ -26,13 +26,15 @@ def change(mutant):
     """Return the function that a mutant changes, and the lines, as a block of code."""
     module, _, name = mutant.partition("__mutmut_")[0].rpartition(".")
     function = re.sub("^x[_ǁ]", "", name).replace("ǁ", ".")
-    lines = re.findall(r"^[-+] .*", mutmut("show", mutant), re.MULTILINE)
+    lines = re.findall(r"^[-+](?![-+]{2}).*", mutmut("show", mutant), re.MULTILINE)
     return "\n".join(["```diff", f"@@ {module}.{function}", *lines, "```"])
 
 
 def main():
     """Print all; return the exit status."""
     verdicts = dict(re.findall(r"(\S+): (.+)", mutmut("results", "--all=True")))
+    if "not checked" in verdicts.values():
+        sys.exit("the run of mutmut is not complete: repeat `make mutation`")
     survivors = {change(m) for m, verdict in verdicts.items() if verdict not in BEATEN}
     text = EXPLAINED.read_text("utf-8")
     explained = set(re.findall(r"^```diff\n.*?^```$", text, re.DOTALL | re.MULTILINE))
