@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import SVG
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from helpers import results
 
@@ -22,6 +22,9 @@ WIDTH = 6.3  # inches: the text width of the page
 COLOURS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
 STYLES = plt.rcParams["axes.prop_cycle"].by_key()["linestyle"]
 MARKERS = "os^Dv"
+RATE, SIZE = "learning rate", "batch size"
+PLAIN = {"facecolor": "white", "linewidth": 0, "pad": 0.5}  # ground for a text
+SHADES = 0.1, 100  # % above the lowest of a heat map
 # A hundredth of a point is finer than any printer; more digits only fill the disk.
 COORDINATES = re.compile(r'\b(?:d|x|y)="[^"]*"')
 DIGITS = re.compile(r"(\.\d\d)\d+")
@@ -207,30 +210,90 @@ def training(curves, ceilings):
     return fig
 
 
-def convergence(curves, ylabel, levels=None, shared=False):
+def convergence(curves, ylabel):
     """Draw what should fall, on a log axis against the epoch, one panel per title.
 
     `curves` maps title → label → values (epochs + 1, replicas): the mean and, as a
-    band, their range. `levels` maps titles to labels' predicted levels, drawn dotted.
+    band, their range.
     """
-    fig, axes = panels(1, len(curves), height=2.6, sharey=True)
+    fig, axes = panels(1, len(curves), height=2.3, sharey=True)
     for ax, (title, lines) in zip(axes[0], curves.items(), strict=True):
         for label, values in lines.items():
-            (line,) = ax.semilogy(values.mean(axis=1), label=label)
-            low, high = values.min(axis=1), values.max(axis=1)
-            look = {"color": line.get_color()}
-            ax.fill_between(np.arange(len(values)), low, high, alpha=0.2, **look)
-            if label in (levels or {}).get(title, {}):
-                ax.axhline(levels[title][label], linestyle=(0, (1, 1)), **look)
+            ranged(ax, np.arange(len(values)), values, label)
+        ax.set_yscale("log")
         ax.set_title(title)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        if not shared:
-            ax.legend()
     axes[0, 0].set_ylabel(ylabel)
-    if shared:
-        legend_below(fig, axes[0])
+    legend_below(fig, axes[0])
     return fig
+
+
+def ranged(ax, x, values, label):
+    """Draw mean and range over replicas of values (records, replicas) against x."""
+    (line,) = ax.plot(x, values.mean(axis=1), label=label)
+    look = {"color": line.get_color(), "linewidth": 0, "alpha": 0.2}
+    ax.fill_between(x, values.min(axis=1), values.max(axis=1), **look)
+    return line
+
+
+def descent(curves, ylabel, steps, levels=None, slopes=None, columns=2):
+    """Draw what should fall against the number of steps, both axes logarithmic.
+
+    `curves` maps title → label → values (epochs + 1, replicas), an epoch having `steps`
+    steps. `levels` maps titles to labels' predicted levels, drawn dotted; `slopes` maps
+    titles to (label, power), drawn as a grey guide somewhat below the end of that line.
+    Each column has a legend of its own.
+    """
+    fig, axes = panels(-(-len(curves) // columns), columns, sharex=True, sharey=True)
+    for ax, (title, lines) in zip(axes.flat, curves.items(), strict=True):
+        for label, values in lines.items():
+            records = log_spaced(values)
+            x = steps * records
+            line = ranged(ax, x, values[records], label)
+            if label in (levels or {}).get(title, {}):
+                look = {"color": line.get_color(), "linestyle": (0, (1, 1))}
+                ax.axhline(levels[title][label], **look)
+        if title in (slopes or {}):
+            label, power = slopes[title]
+            guide(ax, x, 0.4 * lines[label][-1].mean() * (x / x[-1]) ** power, power)
+        ax.set(xscale="log", yscale="log", title=title)
+    for ax, place in zip(axes[-1], ("left", "right"), strict=False):
+        ax.set_xlabel("steps")
+        entries = ax.get_legend_handles_labels()
+        fig.legend(*entries, loc=f"outside lower {place}", ncols=2)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
+    return fig
+
+
+def log_spaced(values, number=60):
+    """Choose the records, from the first epoch on, that a log axis shows apart."""
+    last = len(values) - 1
+    if last <= number:
+        return np.arange(1, last + 1)
+    return np.unique(np.rint(np.geomspace(1, last, number)).astype(int))
+
+
+def descent_numbers(curves, steps):
+    """Return the numbers behind `descent`."""
+    shown = {
+        title: {label: values[log_spaced(values)] for label, values in lines.items()}
+        for title, lines in curves.items()
+    }
+    (some, *_) = next(iter(curves.values())).values()
+    numbers = convergence_numbers(shown)
+    epochs = log_spaced(some)[numbers["epoch"]]
+    return numbers.assign(epoch=epochs, steps=steps * epochs)
+
+
+def guide(ax, x, y, power):
+    """Draw a grey line with its slope in a log-log plot written beside it."""
+    ax.plot(x, y, color="0.75", linestyle="-", linewidth=2.5, zorder=1)
+    middle = np.searchsorted(x, np.sqrt(x[0] * x[-1]))
+    ax.text(
+        x[middle], 0.7 * y[middle], f"slope −{-power:g}", size=7, ha="right", va="top"
+    )
 
 
 def convergence_numbers(curves):
@@ -334,26 +397,199 @@ def accuracies(table, ceilings):
     return fig
 
 
-def regions(rows, resolution=200, shown=600):
+def regions(rows, best, resolution=200, shown=600):
     """Draw decision regions with validation points: a row of panels per dataset.
 
     `rows` maps dataset name → (dataset, {title: predict}), where predict(X) returns
-    probabilities (classes, m) for X (2, m).
+    probabilities (classes, m) for X (2, m). `best(dataset, a)` returns the classes
+    [x, y] that the best possible classifier answers on a × a, or None if unknown; its
+    boundaries are drawn as lines.
     """
     fig, axes = panels(len(rows), len(next(iter(rows.values()))[1]), height=1.55)
     for line, (name, (data, networks)) in zip(axes, rows.items(), strict=True):
         low, high = data.Yt.min(), data.Yt.max()
         side = np.linspace(low, high, resolution, dtype=data.Yt.dtype)
         grid = np.stack(np.meshgrid(side, side)).reshape(2, -1)
+        coarse = side[::2]  # fine enough for a line
+        answers = best(data, coarse)
         for ax, (title, predict) in zip(line, networks.items(), strict=True):
             image = predict(grid).argmax(axis=0).reshape(resolution, resolution)
             ax.imshow(image, extent=(low, high, low, high), **CLASSES, alpha=0.45)
             points, labels = data.Yv[:, :shown], data.Cv[:, :shown].argmax(axis=0)
             ax.scatter(*points, c=labels, s=1.2, linewidths=0, rasterized=True, **DOTS)
+            if answers is not None:
+                between = np.arange(data.classes - 1) + 0.5
+                look = {"colors": "black", "linewidths": 0.5}
+                ax.contour(coarse, coarse, answers.T, between, **look)
             ax.set_title(title)
             ax.set_xticks([])
             ax.set_yticks([])
         line[0].set_ylabel(name)
+    return fig
+
+
+def confusion(matrices):
+    """Draw confusion matrices, one panel per title, rows adding up to 100 %.
+
+    `matrices` maps titles to arrays [true class, answer] in %.
+    """
+    fig, axes = panels(1, len(matrices), height=2.1)
+    for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
+        ax.imshow(matrix, cmap="Greys", vmin=0, vmax=130)
+        for (row, column), percent in np.ndenumerate(matrix):
+            shade = "white" if percent > 80 else "black"
+            text = f"{percent:.{int(len(matrix) < 7)}f}"
+            ax.text(column, row, text, ha="center", va="center", size=6, color=shade)
+        numbers = np.arange(len(matrix))
+        ax.set_xticks(numbers, numbers + 1)
+        ax.set_yticks(numbers, numbers + 1)
+        ax.set_title(title)
+        ax.set_xlabel("answer")
+        ax.grid(visible=False)
+    axes[0, 0].set_ylabel("true class")
+    return fig
+
+
+def confusion_numbers(matrices):
+    """Return the numbers behind `confusion`, one row per pair of classes."""
+    return pd.DataFrame(
+        [
+            {"panel": title, "true class": row + 1, "answer": column + 1, "%": percent}
+            for title, matrix in matrices.items()
+            for (row, column), percent in np.ndenumerate(matrix)
+        ]
+    )
+
+
+def against(table, x, y, panel="dataset", line="network", levels=None, log=True):
+    """Draw column `y` against column `x`: a panel per dataset, a line per network.
+
+    `table` also has the columns "low" and "high", an interval drawn as error bars.
+    `levels` maps panels to the best possible accuracy, a fraction, or None.
+    """
+    groups = table.groupby(panel, sort=False)
+    fig, axes = panels(1, groups.ngroups, height=2.2, sharey=True)
+    for ax, (title, rows) in zip(axes[0], groups, strict=True):
+        for (label, part), marker in zip(
+            rows.groupby(line, sort=False), MARKERS, strict=False
+        ):
+            bars = [part[y] - part["low"], part["high"] - part[y]]
+            ax.errorbar(part[x], part[y], bars, marker=marker, capsize=2, label=label)
+        if levels and levels[title]:
+            ceiling_line(ax, levels[title])
+        places = sorted(rows[x].unique())
+        if log:
+            ax.set_xscale("log")
+            ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks(places, places, rotation=60 * (len(places) > 5))
+        ax.set_title(title)
+        ax.set_xlabel(x)
+    axes[0, 0].set_ylabel(y)
+    legend_below(fig, axes[0])
+    return fig
+
+
+def forest(table, rows, panel="dataset"):
+    """Draw differences with their intervals, one under the other, a panel per dataset.
+
+    `table` has the columns "difference", "low" and "high", and names its rows in the
+    column `rows`. An interval that excludes zero has a filled marker.
+    """
+    groups = table.groupby(panel, sort=False)
+    height = 0.9 + 0.16 * table[rows].nunique()
+    fig, axes = panels(1, groups.ngroups, height, sharey=True)
+    for ax, (title, part) in zip(axes[0], groups, strict=True):
+        place = np.arange(len(part))
+        x, clear = part["difference"], part["low"] * part["high"] > 0
+        bars = [x - part["low"], part["high"] - x]
+        ax.errorbar(x, place, xerr=bars, fmt="none", color=COLOURS[1], capsize=2)
+        look = {"marker": "o", "linestyle": "none", "color": COLOURS[1]}
+        ax.plot(x[clear], place[clear], label="excludes zero", **look)
+        ax.plot(x[~clear], place[~clear], mfc="white", label="contains zero", **look)
+        ax.axvline(0, color="0.4", linewidth=1, linestyle="-", zorder=1)
+        ax.set(title=title, xlabel="difference / points", yticks=place)
+        ax.set_yticklabels(part[rows])
+    axes[0, 0].invert_yaxis()
+    legend_below(fig, axes[0])
+    return fig
+
+
+def tries(table, value):
+    """Draw column `value`, the lower the better, of every rate and batch size tried.
+
+    `table` has the columns loss, dataset, batch size, learning rate and chosen: a row
+    of panels per loss, a column per dataset. Cells are shaded by how far they lie above
+    the lowest of their panel; chosen ones are framed, hatched ones diverged.
+    """
+    rows, columns = table["loss"].unique(), table["dataset"].unique()
+    fig, axes = panels(len(rows), len(columns), 1.55, sharex=True, sharey=True)
+    for line, loss in zip(axes, rows, strict=True):
+        for ax, dataset in zip(line, columns, strict=True):
+            part = table[(table["loss"] == loss) & (table["dataset"] == dataset)]
+            wide = part.pivot(index=RATE, columns=SIZE)
+            image = heat_map(ax, wide[value], wide["chosen"].to_numpy())
+            ax.set_title(f"{dataset}, {loss}")
+    for ax in axes[-1]:
+        ax.set_xlabel(SIZE)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(RATE)
+    label = f"{value} above the lowest / %"
+    fig.colorbar(image, ax=axes, label=label, extend="both", aspect=40, format="{x:g}")
+    return fig
+
+
+def heat_map(ax, values, chosen):
+    """Draw a table: row labels upwards, column labels to the right, numbers in cells.
+
+    `chosen` (rows, columns) tells which cells are framed. Returns the image, whose
+    shades are light for the lowest value and grow darker.
+    """
+    above = np.clip(100 * (values.to_numpy() / values.min().min() - 1), *SHADES)
+    norm = plt.matplotlib.colors.LogNorm(*SHADES)
+    image = ax.imshow(above, cmap="cividis_r", norm=norm, aspect="auto", origin="lower")
+    for (y, x), one in np.ndenumerate(values.to_numpy()):
+        here = {"xy": (x - 0.5, y - 0.5), "width": 1, "height": 1, "fill": False}
+        if np.isnan(one):
+            ax.add_patch(plt.Rectangle(**here, hatch="////", edgecolor="0.6", lw=0))
+        if chosen[y, x]:
+            ax.add_patch(plt.Rectangle(**here, edgecolor=COLOURS[2], lw=2, zorder=3))
+        shade = "white" if above[y, x] > np.sqrt(np.prod(SHADES)) else "black"
+        look = {"bbox": PLAIN} if np.isnan(one) else {"color": shade}
+        ax.text(x, y, loss_text(one), ha="center", va="center", size=7, **look)
+    ax.set_xticks(range(values.shape[1]), [f"{label:g}" for label in values.columns])
+    ax.set_yticks(range(values.shape[0]), [f"{label:g}" for label in values.index])
+    ax.grid(visible=False)
+    return image
+
+
+def loss_text(loss):
+    """Say a loss in few characters: "diverged" if it is NaN."""
+    if np.isnan(loss):
+        return "diverged"
+    return f"{loss:.3f}" if loss < 100 else f"{loss:.0e}"
+
+
+def norms(table):
+    """Draw gradient norms against the layer, on a log axis.
+
+    `table` has the columns "dataset" (a column of panels each), "when" (a row each),
+    "network" (a line each), "layer" and "norm".
+    """
+    rows, columns = table["when"].unique(), table["dataset"].unique()
+    fig, axes = panels(len(rows), len(columns), 1.55, sharex=True, sharey="row")
+    for (when, dataset), part in table.groupby(["when", "dataset"], sort=False):
+        ax = axes[list(rows).index(when), list(columns).index(dataset)]
+        for (label, line), marker in zip(
+            part.groupby("network", sort=False), MARKERS, strict=False
+        ):
+            ax.semilogy(line["layer"], line["norm"], marker=marker, label=label)
+        ax.set_title(f"{dataset}, {when}")
+    for ax in axes[-1]:
+        ax.set_xlabel("layer")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("gradient norm")
+    legend_below(fig, axes.flat)
     return fig
 
 
@@ -396,7 +632,9 @@ PALETTE = plt.matplotlib.colors.ListedColormap(
         "#D55E00",
         "#F0E442",
         "#999999",
+        "#000000",
+        "#8B5A2B",
     ]
 )
-DOTS = {"cmap": PALETTE, "vmin": 0, "vmax": 7}
+DOTS = {"cmap": PALETTE, "vmin": 0, "vmax": 9}
 CLASSES = {**DOTS, "origin": "lower", "interpolation": "nearest"}

@@ -191,16 +191,17 @@ def test_training_shows_both_accuracies_and_the_loss(curves, ceilings, known):
     assert ("ceiling" in legend(fig)) == known
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_convergence_is_labelled_and_draws_predicted_levels(curves, shared):
-    levels = {"A": {"lr 1": 0.2}}
-    fig = figures.convergence(losses(curves), "loss above minimum", levels, shared)
+def test_convergence_is_labelled_and_draws_mean_and_range(curves):
+    fig = figures.convergence(losses(curves), "loss above minimum")
     assert grid(fig, "ylabel") == ["loss above minimum", ""]
     assert grid(fig, "xlabel") == ["epoch", "epoch"]
     assert grid(fig, "yscale") == ["log", "log"]
-    assert [len(ax.get_lines()) for ax in fig.axes] == [3, 2]
-    boxes = fig.legends if shared else [ax.get_legend() for ax in fig.axes]
-    assert all(len(box.get_texts()) == 2 for box in boxes)
+    assert legend(fig) == ["lr 0.1", "lr 1"]
+    values = curves["A"]["lr 0.1"]["train_loss"]
+    line, (band, _) = fig.axes[0].get_lines()[0], fig.axes[0].collections
+    np.testing.assert_allclose(line.get_ydata(), values.mean(axis=1))
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert [heights.min(), heights.max()] == pytest.approx([values.min(), values.max()])
 
 
 def test_convergence_numbers_are_mean_and_range(curves):
@@ -209,6 +210,46 @@ def test_convergence_numbers_are_mean_and_range(curves):
     values = curves["A"]["lr 1"]["train_loss"]
     expected = np.stack([values.mean(axis=1), values.min(axis=1), values.max(axis=1)])
     np.testing.assert_allclose(rows[["mean", "least", "greatest"]].T, expected)
+
+
+def test_descent_counts_steps_from_the_first_epoch_on(curves):
+    level, slope = {"A": {"lr 1": 0.2}}, {"B": ("lr 0.1", -0.5)}
+    fig = figures.descent(losses(curves), "distance", 50, level, slope)
+    assert grid(fig, "ylabel") == ["distance", ""]
+    assert grid(fig, "xlabel") == ["steps", "steps"]
+    assert grid(fig, "xscale") == grid(fig, "yscale") == ["log", "log"]
+    (one, _, predicted), (*_, guide) = (ax.get_lines() for ax in fig.axes)
+    values = curves["A"]["lr 0.1"]["train_loss"]
+    assert one.get_xdata().tolist() == [50, 100, 150, 200, 250]
+    np.testing.assert_allclose(one.get_ydata(), values[1:].mean(axis=1))
+    assert set(predicted.get_ydata()) == {0.2}
+    end = curves["B"]["lr 0.1"]["train_loss"][-1].mean()
+    assert guide.get_ydata()[[0, -1]] == pytest.approx([0.4 * end * 5**0.5, 0.4 * end])
+    assert [text.get_text() for text in fig.axes[1].texts] == ["slope −0.5"]
+    told = [[text.get_text() for text in box.get_texts()] for box in fig.legends]
+    assert told == 2 * [["lr 0.1", "lr 1"]]
+
+
+def test_descent_draws_what_a_log_axis_shows_apart_and_lists_what_it_draws():
+    values = 1 / np.arange(1, 402)[:, None] * np.ones(3)
+    curves = {"A": {"one": values, "two": 2 * values}}
+    line, *_ = figures.descent(curves, "distance", 50, columns=1).axes[0].get_lines()
+    x, y = line.get_data()
+    assert len(x) <= 60
+    assert x[[0, -1]].tolist() == [50, 400 * 50]
+    assert np.diff(np.log(x)).max() < 1
+    np.testing.assert_allclose(y, 1 / (x / 50 + 1))
+    numbers = figures.descent_numbers(curves, 50)
+    one = numbers[numbers["run"] == "one"]
+    np.testing.assert_array_equal(one["steps"], x)
+    np.testing.assert_array_equal(one["epoch"], x / 50)
+    np.testing.assert_allclose(one["mean"], y)
+
+
+def test_descent_has_rows_of_panels(curves):
+    fig = figures.descent(losses(curves), "distance", 50, columns=1)
+    assert grid(fig, "ylabel") == ["distance", "distance"]
+    assert grid(fig, "xlabel") == ["", "steps"]
 
 
 @ceilings_known
@@ -222,8 +263,31 @@ def test_accuracies_name_networks_and_percent(table, ceilings, known):
     assert ceiling_heights(fig) == pytest.approx(heights)
 
 
+def halves(data, a):
+    """Return the classes [x, y] of a classifier that asks whether x < 1."""
+    return np.tile((a >= 1)[:, None], len(a)) if data.name == "A" else None
+
+
+def test_regions_show_where_the_best_possible_classifier_changes_its_answer(blobs):
+    rows = {name: (blobs(name=name), v[1]) for name, v in two_rows(blobs).items()}
+    fig = figures.regions(rows, halves, resolution=30)
+    lines = [
+        np.concatenate(
+            [path.vertices for c in ax.collections[1:] for path in c.get_paths()]
+        )
+        if ax.collections[1:]
+        else None
+        for ax in fig.axes
+    ]
+    assert lines[2] is lines[3] is None
+    step = (blobs().Yt.max() - blobs().Yt.min()) / 29
+    for line in lines[:2]:
+        np.testing.assert_allclose(line[:, 0], 1, atol=step)
+        assert np.ptp(line[:, 1]) > 25 * step
+
+
 def test_regions_show_what_the_network_predicts_where(blobs):
-    fig = figures.regions(two_rows(blobs), resolution=30)
+    fig = figures.regions(two_rows(blobs), halves, resolution=30)
     assert grid(fig, "title") == ["one", "two", "one", "two"]
     assert grid(fig, "ylabel") == ["A", "", "B", ""]
     image, side = fig.axes[0].images[0].get_array(), blobs().Yt
@@ -232,6 +296,154 @@ def test_regions_show_what_the_network_predicts_where(blobs):
     column = int((x - side.min()) / (side.max() - side.min()) * 30)
     assert image[28, column] == np.argmax([x, y, 1 - x])
     assert image[1, 28] == 0
+
+
+MATRICES = {
+    "A": np.array([[90.0, 10], [0.5, 99.5]]),
+    "B": np.full((7, 7), 100 / 7),
+}
+
+
+def test_confusion_says_its_percentages_and_counts_classes_from_one():
+    fig = figures.confusion(MATRICES)
+    texts = [[text.get_text() for text in ax.texts] for ax in fig.axes]
+    assert texts == [["90.0", "10.0", "0.5", "99.5"], ["14"] * 49]
+    assert [t.get_text() for t in fig.axes[0].get_xticklabels()] == ["1", "2"]
+    assert grid(fig, "ylabel") == ["true class", ""]
+    numbers = figures.confusion_numbers(MATRICES)
+    assert len(numbers) == 4 + 49
+    assert numbers.iloc[2].tolist() == ["A", 2, 1, 0.5]
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """Accuracies that grow with the samples, for two networks on two datasets."""
+    frame = pd.DataFrame(
+        [
+            {"dataset": d, "network": n, "samples": m, "accuracy": shift + m}
+            for d, shift in (("A", 0), ("B", 10))
+            for n in ("x", "y")
+            for m in (10, 20, 40)
+        ]
+    )
+    return frame.assign(low=frame["accuracy"] - 1, high=frame["accuracy"] + 2)
+
+
+def test_against_draws_a_line_of_intervals_for_each_network(grown):
+    levels = {"A": 0.9, "B": None}
+    fig = figures.against(grown, "samples", "accuracy", levels=levels)
+    assert grid(fig, "title") == ["A", "B"]
+    assert grid(fig, "xlabel") == ["samples"] * 2
+    assert grid(fig, "ylabel") == ["accuracy", ""]
+    assert grid(fig, "xscale") == ["log"] * 2
+    for ax in fig.axes:
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["10", "20", "40"]
+    assert sorted(legend(fig)) == ["ceiling", "x", "y"]
+    assert ceiling_heights(fig) == [90]
+    line, _, (bars,) = fig.axes[1].containers[0]
+    assert line.get_ydata().tolist() == [20, 30, 50]
+    assert bars.get_segments()[0][:, 1].tolist() == [19, 22]
+
+
+def test_against_marks_on_each_panel_what_is_there(grown):
+    table = grown[(grown["dataset"] == "A") | (grown["samples"] < 40)]
+    ticks = grid(figures.against(table, "samples", "accuracy"), "xticks")
+    assert [list(some) for some in ticks] == [[10, 20, 40], [10, 20]]
+
+
+FOREST = pd.DataFrame(
+    {
+        "dataset": ["A"] * 3 + ["B"] * 3,
+        "remedy": ["x", "y", "z"] * 2,
+        "difference": [2.0, -3, 1, 0, 0, 0],
+        "low": [1.0, -4, -1, -1, -1, -1],
+        "high": [4.0, -2, 3, 1, 1, 1],
+    }
+)
+
+
+def test_forest_fills_what_excludes_zero():
+    fig = figures.forest(FOREST, "remedy")
+    assert grid(fig, "title") == ["A", "B"]
+    assert grid(fig, "xlabel") == ["difference / points"] * 2
+    ticks = fig.axes[0].get_yticklabels()
+    assert [t.get_text() for t in ticks] == ["x", "y", "z"]
+    assert fig.axes[0].yaxis_inverted()
+    filled, hollow, zero = fig.axes[0].get_lines()[-3:]
+    assert filled.get_xdata().tolist() == [2, -3]
+    assert filled.get_ydata().tolist() == [0, 1]
+    assert hollow.get_xdata().tolist() == [1]
+    assert hollow.get_markerfacecolor() == "white"
+    assert zero.get_xdata() == [0, 0]
+    assert legend(fig) == ["excludes zero", "contains zero"]
+    _, _, (bars,) = fig.axes[0].containers[0]
+    assert bars.get_segments()[0][:, 0].tolist() == [1, 4]
+    assert len(fig.axes[1].get_lines()[-3].get_xdata()) == 0
+
+
+@pytest.fixture(scope="module")
+def tried():
+    """Two losses on one dataset, three rates, two batch sizes; one try diverged."""
+    keys = pd.MultiIndex.from_product(
+        [["ce", "ls"], ["A"], [64, 1024], [0.01, 0.1, 1]],
+        names=["loss", "dataset", "batch size", "learning rate"],
+    )
+    found = [2, 1.5, 1.0005, 4, 3, 2, 0.5, 0.4, np.nan, 200, 0.6, 0.7]
+    chosen = np.isin(found, [1.5, 0.4])
+    return keys.to_frame(index=False).assign(found=found, chosen=chosen)
+
+
+def test_tries_are_labelled_and_every_cell_says_its_number(tried):
+    fig = figures.tries(tried, "found")
+    ce, ls, bar = fig.axes
+    assert [ax.get_title() for ax in (ce, ls)] == ["A, ce", "A, ls"]
+    assert [ls.get_xlabel(), ls.get_ylabel()] == ["batch size", "learning rate"]
+    assert [tick.get_text() for tick in ls.get_xticklabels()] == ["64", "1024"]
+    assert [tick.get_text() for tick in ls.get_yticklabels()] == ["0.01", "0.1", "1"]
+    assert bar.get_ylabel() == "found above the lowest / %"
+    cells = {text.get_position(): text.get_text() for text in ls.texts}
+    expected = ["0.500", "0.400", "diverged", "2e+02", "0.600", "0.700"]
+    assert [cells[x, y] for x in range(2) for y in range(3)] == expected
+
+
+def test_tries_frame_the_chosen_and_shade_the_distance_from_the_lowest(tried):
+    ce, ls, _ = figures.tries(tried, "found").axes
+    for ax, hatched, lowest in ((ce, [], (2, 0)), (ls, [(-0.5, 1.5)], (1, 0))):
+        frames = [p.get_xy() for p in ax.patches if not p.get_hatch()]
+        assert frames == [(-0.5, 0.5)]
+        assert [p.get_xy() for p in ax.patches if p.get_hatch()] == hatched
+        shades = ax.images[0].get_array()
+        assert shades[lowest] == figures.SHADES[0] == np.nanmin(shades)
+    assert ce.images[0].get_array()[1, 0] == pytest.approx(100 * (1.5 / 1.0005 - 1))
+    assert ls.images[0].get_array()[0, 1] == figures.SHADES[1]
+    colours = {text.get_text(): text.get_color() for text in ls.texts}
+    assert (colours["2e+02"], colours["0.400"]) == ("white", "black")
+
+
+def test_norms_have_a_row_for_each_moment_and_a_line_for_each_network():
+    frame = pd.DataFrame(
+        [
+            {
+                "dataset": d,
+                "when": w,
+                "network": n,
+                "layer": x,
+                "norm": 10.0**-x * scale,
+            }
+            for d in ("A", "B")
+            for w, scale in (("before", 1), ("after", 2))
+            for n in ("x", "y")
+            for x in (1, 2, 3)
+        ]
+    )
+    fig = figures.norms(frame)
+    titles = ["A, before", "B, before", "A, after", "B, after"]
+    assert grid(fig, "title") == titles
+    assert grid(fig, "yscale") == ["log"] * 4
+    assert grid(fig, "xlabel") == ["", "", "layer", "layer"]
+    assert legend(fig) == ["x", "y"]
+    (line, _) = fig.axes[2].lines
+    np.testing.assert_allclose(line.get_ydata(), [0.2, 0.02, 0.002])
 
 
 def test_plane_keeps_two_features_and_projects_more(blobs, draw):
@@ -249,7 +461,7 @@ def test_plane_keeps_two_features_and_projects_more(blobs, draw):
 
 
 @pytest.fixture
-def drawings(tests, curves, table, blobs):
+def drawings(tests, curves, table, blobs, grown, tried):
     """Every figure the module can draw."""
     points, one = figures.plane({"A": blobs()}), {"A": curves["A"]}
     return {
@@ -258,13 +470,19 @@ def drawings(tests, curves, table, blobs):
         "curves": lambda: figures.learning_curves(one, ["train_loss"]),
         "training": lambda: figures.training(one, {"A": 0.9}),
         "convergence": lambda: figures.convergence(losses(one), "gap"),
+        "descent": lambda: figures.descent(losses(one), "d", 50, columns=1),
+        "forest": lambda: figures.forest(FOREST, "remedy"),
+        "tries": lambda: figures.tries(tried, "found"),
         "accuracies": lambda: figures.accuracies(table, {"A": 0.9, "B": None}),
-        "regions": lambda: figures.regions(two_rows(blobs), resolution=20),
+        "regions": lambda: figures.regions(two_rows(blobs), halves, resolution=20),
         "scatter": lambda: figures.scatter(points),
+        "confusion": lambda: figures.confusion(MATRICES),
+        "against": lambda: figures.against(grown, "samples", "accuracy"),
     }
 
 
-NAMES = "taylor overlay curves training convergence accuracies regions scatter"
+NAMES = """taylor overlay curves training convergence accuracies regions scatter
+    confusion against descent forest tries"""
 
 
 @pytest.mark.parametrize("name", NAMES.split())

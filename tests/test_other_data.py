@@ -1,0 +1,97 @@
+"""The whole report is built from a user's data: other sizes, no known ceiling."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from pypdf import PdfReader
+from scipy.io import savemat
+
+ROOT = Path(__file__).parent.parent
+# name: features, classes, samples
+SHAPES = {
+    "PeaksData": (4, 3, 600),
+    "SwissRollData": (2, 2, 500),
+    "GMMData": (10, 10, 1500),
+}
+
+
+def blobs(features, classes, samples, rng):
+    """Draw one noisy cluster per class; the first four fifths are for training."""
+    labels = np.concatenate(
+        [np.arange(classes), rng.integers(classes, size=samples - classes)]
+    )
+    centres = rng.normal(size=(features, classes))
+    Y = centres[:, labels] + 0.5 * rng.normal(size=(features, samples))
+    C = np.eye(classes)[:, labels]
+    t = samples * 4 // 5
+    return {"Yt": Y[:, :t], "Ct": C[:, :t], "Yv": Y[:, t:], "Cv": C[:, t:]}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A copy of the project with other data, and its quick report."""
+    root = tmp_path_factory.mktemp("other") / "project"
+    away = shutil.ignore_patterns("__pycache__", ".*", "build", "data", "mutants")
+    shutil.copytree(ROOT, root, ignore=away)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    (root / "data").mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in SHAPES.items():
+        savemat(root / "data" / f"{name}.mat", blobs(*shape, rng))
+    apart = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    before = contents(root / "figures"), (root / "report.pdf").read_bytes()
+    run = subprocess.run(
+        ["make", "report", "QUICK=1"],
+        cwd=root,
+        env={**apart, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert before == (contents(root / "figures"), (root / "report.pdf").read_bytes())
+    return root
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def notebooks(built):
+    paths = sorted((built / "build" / "quick" / "executed").glob("*.ipynb"))
+    return [nbformat.read(path, as_version=4) for path in paths]
+
+
+def outputs(notebooks):
+    for nb in notebooks:
+        for cell in nb.cells:
+            yield from cell.get("outputs", ())
+
+
+def test_all_notebooks_run_without_a_warning(notebooks):
+    assert len(notebooks) == 6
+    noise = [o.text for o in outputs(notebooks) if o.get("name") == "stderr"]
+    assert noise == []
+
+
+def test_it_is_marked_as_a_trial_and_names_the_users_files(built):
+    pages = PdfReader(built / "build" / "quick" / "report.pdf").pages
+    text = [" ".join(page.extract_text().split()) for page in pages]
+    assert "Quick trial" in text[0]
+    assert all(f"user's file {name}.mat" in " ".join(text) for name in SHAPES)
+
+
+def test_every_claim_is_judged_and_none_is_about_a_ceiling(notebooks):
+    kinds = ("execute_result", "display_data")
+    metadata = [o.metadata for o in outputs(notebooks) if o.output_type in kinds]
+    claims = [found["verdict"] for found in metadata if "verdict" in found]
+    assert len(claims) > 30
+    assert {claim["holds"] for claim in claims} <= {True, False, None}
+    assert not [c["claim"] for c in claims if "ceiling" in c["claim"]]
+    assert not [c["number"] for c in claims if "nan" in c["number"]]
