@@ -37,7 +37,7 @@ def save(fig, name, numbers):
     plt.close(fig)
     svg = COORDINATES.sub(lambda m: DIGITS.sub(r"\1", m[0]), buffer.getvalue())
     results.write(f"{name}.svg", svg)
-    results.write_csv(numbers, name)
+    results.write_csv(numbers, name, digits=4)  # no eye sees more in a picture
     return SVG(svg)
 
 
@@ -322,14 +322,21 @@ def spread(values):
 
 def band(ax, values, label, every=1, **look):
     """Draw mean ± sd over replicas against the epoch; values (records[, R])."""
+    records = thinned(values)
+    epochs, values = every * records, values[records]
     mean, sd = spread(values)
-    epochs = every * np.arange(len(mean))
     (line,) = ax.plot(epochs, mean, label=label, **look)
-    thin = slice(None, None, max(1, len(mean) // 50))
     # On a log axis mean − sd may fall below zero: stay above the least replica.
     low = np.maximum(mean - sd, values.reshape(len(values), -1).min(axis=1))
+    thin = thinned(values, most=51)
     look = {"color": line.get_color(), "alpha": 0.2}
     ax.fill_between(epochs[thin], low[thin], (mean + sd)[thin], **look)
+
+
+def thinned(values, most=101):
+    """Choose `most` records evenly, with the first and the last; or all, if fewer."""
+    count = len(values)
+    return np.rint(np.linspace(0, count - 1, min(count, most))).astype(int)
 
 
 def ceiling_line(ax, ceiling):
@@ -352,16 +359,16 @@ def legend_below(fig, axes):
 
 
 def curve_numbers(curves, quantities, every=1):
-    """Return the numbers behind `learning_curves`: mean and sd of every record."""
+    """Return the numbers behind `learning_curves`: mean and sd of what it draws."""
     frames = []
     for dataset, histories in curves.items():
         for label, history in histories.items():
             frame = {"dataset": dataset, "run": label}
+            records = thinned(history[quantities[0]])
+            frame["epoch"] = every * records
             for name in quantities:
-                frame[name], frame[f"{name} sd"] = spread(history[name])
-            frame = pd.DataFrame(frame)
-            frame.insert(2, "epoch", every * np.arange(len(frame)))
-            frames.append(frame)
+                frame[name], frame[f"{name} sd"] = spread(history[name][records])
+            frames.append(pd.DataFrame(frame))
     return pd.concat(frames)
 
 
@@ -410,7 +417,7 @@ def regions(rows, best, resolution=200, shown=600):
         low, high = data.Yt.min(), data.Yt.max()
         side = np.linspace(low, high, resolution, dtype=data.Yt.dtype)
         grid = np.stack(np.meshgrid(side, side)).reshape(2, -1)
-        coarse = side[::2]  # fine enough for a line
+        coarse = side[::3]  # fine enough for a line
         answers = best(data, coarse)
         for ax, (title, predict) in zip(line, networks.items(), strict=True):
             image = predict(grid).argmax(axis=0).reshape(resolution, resolution)

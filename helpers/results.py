@@ -43,9 +43,9 @@ def write(name, content):
     files.write(FIGURES / name, content)
 
 
-def write_csv(frame, name):
+def write_csv(frame, name, digits=5):
     """Write the numbers behind a figure or a table to figures/<name>.csv."""
-    write(f"{name}.csv", frame.to_csv(index=False, float_format="%.5g"))
+    write(f"{name}.csv", frame.to_csv(index=False, float_format=f"%.{digits}g"))
 
 
 def read_csv(name, made_by):

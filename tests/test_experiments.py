@@ -411,7 +411,9 @@ def test_validation_and_gap_are_in_points():
     np.testing.assert_allclose(experiments.gap(result), 100 * (train - one))
 
 
-def test_averaged_accuracy_is_that_of_the_mean_probabilities(data):
+@pytest.mark.parametrize("chunk", [16, 512])
+def test_averaged_accuracy_is_that_of_the_mean_probabilities(data, chunk, monkeypatch):
+    monkeypatch.setattr(experiments, "CHUNK", chunk)
     result = run(data, seeds=(0, 1, 2), epochs=1, learning_rate=0.01)
     singles = [
         result.network.with_parameters(p).probabilities(data.Yv)

@@ -173,6 +173,18 @@ def test_learning_curves_take_a_single_network():
     assert fig.axes[0].get_lines()[0].get_ydata().tolist() == [3, 2, 1]
 
 
+def test_long_curves_are_thinned_evenly_with_their_ends():
+    values = np.arange(401.0)[:, None] * np.ones(3)
+    histories = {"A": {"one": {"train_loss": 1 + values}}}
+    (ax,) = figures.learning_curves(histories, ["train_loss"], every=5).axes
+    x, y = ax.get_lines()[0].get_data()
+    assert x.tolist() == list(range(0, 2001, 20))
+    np.testing.assert_allclose(y, 1 + x / 5)
+    numbers = figures.curve_numbers(histories, ["train_loss"], every=5)
+    np.testing.assert_array_equal(numbers["epoch"], x)
+    np.testing.assert_allclose(numbers["train_loss"], y)
+
+
 def test_curve_numbers_are_mean_and_sd_of_every_epoch(curves):
     numbers = figures.curve_numbers(curves, ["train_loss"], every=2)
     rows = numbers[(numbers["dataset"] == "B") & (numbers["run"] == "lr 1")]
