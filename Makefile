@@ -9,7 +9,7 @@ built := build$(if $(quick),/quick)
 report := $(if $(quick),$(built)/)report.pdf
 executed := $(names:%=$(built)/executed/%.ipynb)
 chapters := $(names:%=$(built)/chapters/%.typ)
-typesetting := $(wildcard helpers/report/*)
+typesetting := $(wildcard helpers/report/*.*)
 MAKEFLAGS += --jobs=2
 
 .PHONY: help report test lab data bench peers sabotage mutation lint format lock clean
@@ -63,7 +63,7 @@ lock: .venv/.installed-tests  ## resolve the requirements into lock files again
 
 clean:  ## remove what was built, except report.pdf, figures/ and .venv
 	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
-	find helpers tests -name __pycache__ -prune -exec rm -rf {} +
+	find helpers tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
 $(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb .venv/.installed
 	@echo "executing $<"
 	@$(bin)/python -m helpers.report.dependencies $< $@ $(built)/$*.d
-	@TQDM_DISABLE=1 $(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
 	  --NotebookExporter.preprocessors=helpers.report.execute.Execute \
 	  --KernelManager.transport_encryption=auto \
 	  --output-dir $(built)/part $<

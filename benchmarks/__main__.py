@@ -32,9 +32,9 @@ from benchmarks import growth  # noqa: E402
 from benchmarks.ours import Stack64  # noqa: E402
 from helpers import datasets, figures, results  # noqa: E402
 from helpers.experiments import ARCHITECTURES, Run, side_by_side  # noqa: E402
+from helpers.files import QUICK  # noqa: E402
 from helpers.network import Network  # noqa: E402
 
-QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = 1 if QUICK else 7
 DATASETS = ("PeaksData",) if QUICK else ("PeaksData", "GMMData")
 JOB_EPOCHS = 2 if QUICK else 20

@@ -118,6 +118,15 @@ class Run:
 
     def __post_init__(self):
         """Raise ValueError for settings that contradict each other."""
+        if not self.seeds:
+            raise ValueError("seeds is empty: give one for each replica")
+        for name in ("learning_rate", "momentum", "weight_decay", "draws"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != len(self.seeds):
+                raise ValueError(
+                    f"{name} has {len(value)} entries, but there are "
+                    f"{len(self.seeds)} seeds: one replica has one of each"
+                )
         if (self.draws or self.held_out) and not self.samples:
             raise ValueError("draws and held_out are about samples: give their number")
         if self.samples and self.held_out >= self.samples:
@@ -140,7 +149,7 @@ class Result:
         return self.history[name][-1]
 
     def diverged(self):
-        """Return {replica: epoch} of the replicas that were frozen, and when."""
+        """Return {replica: epoch} of the replicas that were frozen, and by when."""
         lost = np.isnan(next(iter(self.history.values())))
         epochs = np.minimum(lost.argmax(axis=0) * self.run.every, self.run.epochs)
         return {r: int(epochs[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
@@ -150,11 +159,14 @@ class Result:
         run = self.run
         rates = np.broadcast_to(run.learning_rate, len(run.seeds))
         told = [
-            f"seed {run.seeds[r]} at rate {rates[r]:g} in epoch {epoch}"
+            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epoch}"
             for r, epoch in self.diverged().items()
         ]
-        name = f"{run.dataset}, {run.architecture}, batch size {run.batch_size}"
-        return f"{name}: frozen as not finite, {'; '.join(told)}" if told else ""
+        if not told:
+            return ""
+        loss = type(run.loss).__name__
+        name = f"{run.dataset}, {run.architecture}, {loss}, batch size {run.batch_size}"
+        return f"{name}: frozen as not finite, {'; '.join(told)}"
 
 
 def generators(seeds, purpose):

@@ -167,10 +167,10 @@ def learning_curves(curves, quantities, ceilings=None, every=1):
         column[-1].set_xlabel("epoch")
         for ax, quantity in zip(column, quantities, strict=True):
             scale = 100 if quantity.endswith("accuracy") else 1
-            for label, history in histories.items():
-                band(ax, scale * history[quantity], label, every)
             if quantity.endswith("loss"):
                 ax.set_yscale("log")
+            for label, history in histories.items():
+                band(ax, scale * history[quantity], label, every)
             if scale == 100 and ceilings and ceilings[dataset]:
                 ceiling_line(ax, ceilings[dataset])
     for ax, quantity in zip(axes[:, 0], quantities, strict=True):
@@ -190,6 +190,7 @@ def training(curves, ceilings):
     for (top, bottom), (dataset, histories) in zip(axes.T, curves.items(), strict=True):
         top.set_title(dataset)
         bottom.set_xlabel("epoch")
+        bottom.set_yscale("log")
         for colour, (label, history) in zip(
             COLOURS[1:], histories.items(), strict=False
         ):
@@ -198,7 +199,6 @@ def training(curves, ceilings):
                 percent = 100 * history[f"{part}_accuracy"]
                 band(top, percent, f"{label}, {part}", **look)
             band(bottom, history["train_loss"], label, color=colour, linestyle="-")
-        bottom.set_yscale("log")
         bottom.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         bottom.yaxis.set_major_formatter("{x:g}")
         bottom.yaxis.set_minor_formatter(NullFormatter())
@@ -326,8 +326,9 @@ def band(ax, values, label, every=1, **look):
     epochs, values = every * records, values[records]
     mean, sd = spread(values)
     (line,) = ax.plot(epochs, mean, label=label, **look)
-    # On a log axis mean − sd may fall below zero: stay above the least replica.
-    low = np.maximum(mean - sd, values.reshape(len(values), -1).min(axis=1))
+    low = mean - sd
+    if ax.get_yscale() == "log":  # may not reach zero: stay above the least replica
+        low = np.maximum(low, values.reshape(len(values), -1).min(axis=1))
     thin = thinned(values, most=51)
     look = {"color": line.get_color(), "alpha": 0.2}
     ax.fill_between(epochs[thin], low[thin], (mean + sd)[thin], **look)
@@ -408,9 +409,9 @@ def regions(rows, best, resolution=200, shown=600):
     """Draw decision regions with validation points: a row of panels per dataset.
 
     `rows` maps dataset name → (dataset, {title: predict}), where predict(X) returns
-    probabilities (classes, m) for X (2, m). `best(dataset, a)` returns the classes
-    [x, y] that the best possible classifier answers on a × a, or None if unknown; its
-    boundaries are drawn as lines.
+    probabilities (classes, m) for X (2, m). `best(dataset, X)` returns the classes (m,)
+    that the best possible classifier answers, or None if unknown; its boundaries are
+    drawn as lines.
     """
     fig, axes = panels(len(rows), len(next(iter(rows.values()))[1]), height=1.55)
     for line, (name, (data, networks)) in zip(axes, rows.items(), strict=True):
@@ -418,7 +419,7 @@ def regions(rows, best, resolution=200, shown=600):
         side = np.linspace(low, high, resolution, dtype=data.Yt.dtype)
         grid = np.stack(np.meshgrid(side, side)).reshape(2, -1)
         coarse = side[::3]  # fine enough for a line
-        answers = best(data, coarse)
+        answers = best(data, np.stack(np.meshgrid(coarse, coarse)).reshape(2, -1))
         for ax, (title, predict) in zip(line, networks.items(), strict=True):
             image = predict(grid).argmax(axis=0).reshape(resolution, resolution)
             ax.imshow(image, extent=(low, high, low, high), **CLASSES, alpha=0.45)
@@ -427,7 +428,8 @@ def regions(rows, best, resolution=200, shown=600):
             if answers is not None:
                 between = np.arange(data.classes - 1) + 0.5
                 look = {"colors": "black", "linewidths": 0.5}
-                ax.contour(coarse, coarse, answers.T, between, **look)
+                answered = answers.reshape(len(coarse), -1)
+                ax.contour(coarse, coarse, answered, between, **look)
             ax.set_title(title)
             ax.set_xticks([])
             ax.set_yticks([])

@@ -84,6 +84,11 @@ def below(low, high, limit):
     return None
 
 
+def above(low, high, limit):
+    """Return whether an interval lies above a limit: None if it contains the limit."""
+    return below(-high, -low, -limit)
+
+
 def spreads(values):
     """Return the sd between draws and the sd between seeds of one draw.
 

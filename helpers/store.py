@@ -25,7 +25,9 @@ def code():
     """Return a digest of all that decides numbers besides settings and samples."""
     modules = [files.ROOT / "helpers" / f"{name}.py" for name in DECIDE]
     build = np.show_config(mode="dicts")
-    beneath = platform.python_version(), np.__version__, build["SIMD Extensions"]
+    blas = build["Build Dependencies"]["blas"]
+    versions = platform.python_version(), np.__version__, blas["name"], blas["version"]
+    beneath = versions, build["SIMD Extensions"]
     return digest(*(path.read_bytes() for path in modules), repr(beneath).encode())
 
 

@@ -33,8 +33,8 @@ class Recipe:
     """How one data set is drawn.
 
     `points(rng, n)` gives (classes, features, n) positions, n of each class;
-    `best(rng)` gives the Bayes accuracy before label noise, and its error; where there
-    are two features, `density(a)` gives p(x, y | class) at all (x, y) of a × a.
+    `best(rng)` gives the Bayes accuracy before label noise, and its error;
+    `likelihood(X, rng)` gives p(x | class) at the columns of X, shape (classes, m).
     """
 
     points: Callable
@@ -43,7 +43,7 @@ class Recipe:
     classes: int
     per_class: int
     redrawn: float
-    density: Callable | None = None
+    likelihood: Callable
 
 
 def peaks_classes():
@@ -80,6 +80,14 @@ def peaks_density(a):
     return np.stack([K @ (mask / mask.sum()) @ K.T for mask in masks])
 
 
+def peaks_likelihood(X, _):
+    """p(x, y | class) at the columns of X, shape (5, m): `peaks_density` elsewhere."""
+    axis, classes = peaks_classes()
+    Kx, Ky = (kernel(row, axis, PEAKS_NOISE) for row in X)
+    masks = (classes == c for c in range(5))
+    return np.stack([((Kx @ (mask / mask.sum())) * Ky).sum(axis=1) for mask in masks])
+
+
 def spirals(theta):
     """x = r cos θ, y = r sin θ, shape (2 classes, 2, …); r = θ/4π, and 0.2 more."""
     inner = theta / TURNS
@@ -99,6 +107,19 @@ def swiss_density(a, nodes=4000):
     curves = spirals(TURNS * (np.arange(nodes) + 0.5) / nodes)
     K = [[kernel(a, xy, SWISS_NOISE) for xy in curve] for curve in curves]
     return np.stack([Kx @ Ky.T / nodes for Kx, Ky in K])
+
+
+def swiss_likelihood(X, _, nodes=1000):
+    """p(x, y | class) at the columns of X, shape (2, m): midpoint rule over θ."""
+    curves = spirals(TURNS * (np.arange(nodes) + 0.5) / nodes)
+    return np.stack(
+        [
+            np.prod(
+                [kernel(row, xy, SWISS_NOISE) for row, xy in zip(X, c, strict=True)], 0
+            ).mean(axis=1)
+            for c in curves
+        ]
+    )
 
 
 def mixture(rng):
@@ -134,6 +155,11 @@ def mixture_density(means, factors, X):
             for c in zip(means, covariances, strict=True)
         ]
     )
+
+
+def gmm_likelihood(X, rng):
+    """p(x | class) at the columns of X, shape (5, m), of the rng's mixture."""
+    return mixture_density(*mixture(rng), X)
 
 
 def kernel(a, centres, sigma):
@@ -178,11 +204,11 @@ def gmm_best(rng, n=80_000):
 
 # With these seeds a linear classifier, too, fares as on the course's files.
 RECIPES = {
-    "PeaksData": Recipe(peaks_points, peaks_best, 216, 5, 6250, 0.02, peaks_density),
+    "PeaksData": Recipe(peaks_points, peaks_best, 216, 5, 6250, 0.02, peaks_likelihood),
     "SwissRollData": Recipe(
-        swiss_points, swiss_best, 7, 2, 12_500, 0.038, swiss_density
+        swiss_points, swiss_best, 7, 2, 12_500, 0.038, swiss_likelihood
     ),
-    "GMMData": Recipe(gmm_points, gmm_best, 612, 5, 6250, 0.02),
+    "GMMData": Recipe(gmm_points, gmm_best, 612, 5, 6250, 0.02, gmm_likelihood),
 }
 
 
@@ -220,17 +246,17 @@ def ceiling(recipe):
     return kept * accuracy + recipe.redrawn / recipe.classes, kept * error
 
 
-def bayes_classes(dataset, a):
-    """Return the class that the Bayes classifier answers at all (x, y) of a × a.
+def bayes_classes(dataset, X):
+    """Return the class that the Bayes classifier answers at each column of X, (m,).
 
-    An array [x, y], or None if the density is unknown: the file was not drawn here, or
-    has other than two features. The classes are equally frequent, and label noise
-    leaves the most probable one the same, so it is the one of the largest density.
+    None if nobody knows: the file was not drawn here. The classes are equally frequent,
+    and label noise leaves the most probable one the same, so it is the likeliest.
     """
-    recipe = RECIPES.get(dataset.name)
-    if dataset.seed is None or recipe is None or recipe.density is None:
+    if dataset.seed is None:
         return None
-    return recipe.density(a).argmax(axis=0)
+    recipe = RECIPES[dataset.name]
+    rng = np.random.default_rng(recipe.seed)
+    return recipe.likelihood(X.astype(float), rng).argmax(axis=0)
 
 
 def mat_bytes(name, recipe, arrays):

@@ -103,8 +103,9 @@ def test_a_diverged_replica_is_frozen_and_named_and_the_others_go_on(data, capsy
     settings = {"architecture": "1 hidden", "epochs": 4, "loss": LeastSquares()}
     stack = run(data, seeds=(3, 5, 8), learning_rate=RATES, **settings)
     assert stack.diverged() == {1: 1}
-    said = "frozen as not finite, seed 5 at rate 1e+30 in epoch 1\n"
-    assert capsys.readouterr().out == f"blobs, 1 hidden, batch size 64: {said}"
+    said = "frozen as not finite, seed 5 at rate 1e+30 by epoch 1\n"
+    name = "blobs, 1 hidden, LeastSquares, batch size 64"
+    assert capsys.readouterr().out == f"{name}: {said}"
     first = Network(
         ARCHITECTURES["1 hidden"](2, 3), experiments.generators([5], "weights")
     )
@@ -121,7 +122,7 @@ def test_all_frozen_replicas_of_a_stack_are_named_though_seeds_repeat(data):
     settings = {"epochs": 4, "loss": LeastSquares()}
     rates = (1e30, 0.1, 1e20)
     stack = run(data, seeds=(7, 7, 7), learning_rate=rates, **settings)
-    told = "seed 7 at rate 1e+30 in epoch 1; seed 7 at rate 1e+20 in epoch 1"
+    told = "seed 7 at rate 1e+30 by epoch 1; seed 7 at rate 1e+20 by epoch 1"
     assert stack.frozen_replicas().endswith(told)
 
 
@@ -280,6 +281,19 @@ def test_a_run_records_what_it_is_told_to(data):
 def test_draws_and_held_out_without_samples_are_refused(wrong):
     with pytest.raises(ValueError, match="about samples: give their number"):
         Run("blobs", **wrong)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "momentum", "weight_decay", "draws"])
+def test_settings_of_another_number_than_the_seeds_are_refused(name):
+    with pytest.raises(
+        ValueError, match=f"{name} has 2 entries, but there are 3 seeds"
+    ):
+        Run("blobs", seeds=(0, 1, 2), samples=40, **{name: (0.1, 0.2)})
+
+
+def test_no_seeds_are_refused():
+    with pytest.raises(ValueError, match="seeds is empty"):
+        Run("blobs", seeds=())
 
 
 def test_holding_out_all_samples_is_refused():

@@ -158,12 +158,12 @@ CHANGED = {
     "epochs": 3,
     "batch_size": 65,
     "learning_rate": 0.1000001,
-    "momentum": (0.9, 0.9),
+    "momentum": (0.9,),
     "weight_decay": 1e-9,
     "schedule": sgd.constant,
     "loss": losses.LeastSquares(),
     "samples": 50,
-    "draws": (0, 1),
+    "draws": (1,),
     "held_out": 1,
     "record": experiments.gradient_norms,
     "every": 2,
@@ -275,6 +275,9 @@ def test_what_experiments_import_decides_or_only_reads(monkeypatch):
     assert set(store.DECIDE) <= needed
 
 
+OTHER = {"name": "another", "version": "1"}
+
+
 def test_libraries_and_processor_are_in_the_code(monkeypatch):
     digests = {store.code()}
     with monkeypatch.context() as patch:
@@ -283,10 +286,13 @@ def test_libraries_and_processor_are_in_the_code(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(np, "__version__", "9.9")
         digests.add(store.code())
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": "none"})
-        digests.add(store.code())
-    assert len(digests) == 4
+    ours = np.show_config(mode="dicts")
+    for part in ({"SIMD Extensions": "none"}, {"Build Dependencies": {"blas": OTHER}}):
+        with monkeypatch.context() as patch:
+            other = ours | part
+            patch.setattr(np, "show_config", lambda mode, other=other: other)
+            digests.add(store.code())
+    assert len(digests) == 5
 
 
 # What is never kept -------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -387,20 +388,31 @@ def contents(folder):
     }
 
 
-@pytest.mark.parametrize("name", ["PeaksData", "SwissRollData"])
-def test_the_bayes_classifier_on_a_grid_is_as_good_as_the_ceiling(our_data, name):
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_bayes_classifier_of_the_samples_is_as_good_as_the_ceiling(our_data, name):
     data = load(name, our_data)
-    a = np.linspace(data.Yv.min(), data.Yv.max(), 500)
-    x, y = np.rint((data.Yv - a[0]) / (a[1] - a[0])).astype(int)
-    right = synthetic.bayes_classes(data, a)[x, y] == data.Cv.argmax(axis=0)
-    assert right.mean() == pytest.approx(data.ceiling, abs=0.01)
+    right = synthetic.bayes_classes(data, data.Yv) == data.Cv.argmax(axis=0)
+    error = np.sqrt(data.ceiling * (1 - data.ceiling) / right.size)
+    assert right.mean() == pytest.approx(data.ceiling, abs=3 * error)
 
 
-def test_no_bayes_classifier_of_five_features_or_of_a_users_file(our_data):
-    a = np.linspace(-1, 1, 5)
-    assert synthetic.bayes_classes(load("GMMData", our_data), a) is None
+@pytest.mark.parametrize(
+    ("density", "likelihood"),
+    [
+        (synthetic.peaks_density, synthetic.peaks_likelihood),
+        (partial(synthetic.swiss_density, nodes=1000), synthetic.swiss_likelihood),
+    ],
+)
+def test_the_density_of_samples_is_that_of_the_grid(density, likelihood):
+    a = np.linspace(-0.9, 1.1, 7)
+    X = np.stack(np.meshgrid(a, a, indexing="ij")).reshape(2, -1)
+    expected = density(a).reshape(-1, 49)
+    np.testing.assert_allclose(likelihood(X, None), expected, rtol=1e-9)
+
+
+def test_there_is_no_bayes_classifier_of_a_users_file(our_data):
     own = replace(load("PeaksData", our_data), seed=None)
-    assert synthetic.bayes_classes(own, a) is None
+    assert synthetic.bayes_classes(own, own.Yv) is None
 
 
 def test_the_committed_ceilings_are_those_computed(our_data):

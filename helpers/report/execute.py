@@ -1,10 +1,12 @@
-"""Execute a notebook under nbconvert, and say plainly which cell failed."""
+"""Execute a notebook under nbconvert: show how far it is, say which cell failed."""
 
+import os
 import sys
 from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError
 from nbconvert.preprocessors import ExecutePreprocessor
+from tqdm import tqdm
 
 
 class Execute(ExecutePreprocessor):
@@ -12,6 +14,15 @@ class Execute(ExecutePreprocessor):
 
     enabled = True
     timeout = None
+
+    def preprocess(self, nb, resources=None, km=None):
+        """Execute all cells under one bar, which is shown in terminals only."""
+        # Bars of the notebook itself would only be noise in its outputs.
+        os.environ["TQDM_DISABLE"] = "1"
+        name = resources["metadata"]["name"]
+        look = {"unit": "cell", "leave": False, "disable": None}
+        with tqdm(total=len(nb.cells), desc=name, **look) as self.bar:
+            return super().preprocess(nb, resources, km)
 
     def preprocess_cell(self, cell, resources, index):
         """Execute one cell; exit naming notebook, cell and error if it fails."""
@@ -21,3 +32,5 @@ class Execute(ExecutePreprocessor):
             path = Path(resources["metadata"]["path"], resources["metadata"]["name"])
             print(error.traceback, file=sys.stderr)
             sys.exit(f"{path}.ipynb, cell {index + 1}: {error.ename}: {error.evalue}")
+        finally:
+            self.bar.update()
