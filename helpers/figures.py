@@ -423,7 +423,8 @@ def regions(rows, best, resolution=200, shown=600):
         for ax, (title, predict) in zip(line, networks.items(), strict=True):
             image = predict(grid).argmax(axis=0).reshape(resolution, resolution)
             ax.imshow(image, extent=(low, high, low, high), **CLASSES, alpha=0.45)
-            points, labels = data.Yv[:, :shown], data.Cv[:, :shown].argmax(axis=0)
+            some = slice(None, None, -(-data.Yv.shape[1] // shown))
+            points, labels = data.Yv[:, some], data.Cv[:, some].argmax(axis=0)
             ax.scatter(*points, c=labels, s=1.2, linewidths=0, rasterized=True, **DOTS)
             if answers is not None:
                 between = np.arange(data.classes - 1) + 0.5
@@ -470,26 +471,27 @@ def confusion_numbers(matrices):
     )
 
 
-def against(table, x, y, panel="dataset", line="network", levels=None, log=True):
-    """Draw column `y` against column `x`: a panel per dataset, a line per network.
+def against(table, x, y, levels=None):
+    """Draw column `y` against column `x` on a log axis: a panel per dataset.
 
-    `table` also has the columns "low" and "high", an interval drawn as error bars.
-    `levels` maps panels to the best possible accuracy, a fraction, or None.
+    There is a line per network. `table` also has the columns "low" and "high", an
+    interval drawn as error bars. `levels` maps datasets to the best possible accuracy,
+    a fraction, or None.
     """
-    groups = table.groupby(panel, sort=False)
+    groups = table.groupby("dataset", sort=False)
     fig, axes = panels(1, groups.ngroups, height=2.2, sharey=True)
     for ax, (title, rows) in zip(axes[0], groups, strict=True):
         for (label, part), marker in zip(
-            rows.groupby(line, sort=False), MARKERS, strict=False
+            rows.groupby("network", sort=False), MARKERS, strict=False
         ):
-            bars = [part[y] - part["low"], part["high"] - part[y]]
+            # Equal values may have a mean that rounding puts outside their range.
+            bars = np.maximum([part[y] - part["low"], part["high"] - part[y]], 0)
             ax.errorbar(part[x], part[y], bars, marker=marker, capsize=2, label=label)
         if levels and levels[title]:
             ceiling_line(ax, levels[title])
         places = sorted(rows[x].unique())
-        if log:
-            ax.set_xscale("log")
-            ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticks(places, places, rotation=60 * (len(places) > 5))
         ax.set_title(title)
         ax.set_xlabel(x)
@@ -498,13 +500,13 @@ def against(table, x, y, panel="dataset", line="network", levels=None, log=True)
     return fig
 
 
-def forest(table, rows, panel="dataset"):
+def forest(table, rows):
     """Draw differences with their intervals, one under the other, a panel per dataset.
 
     `table` has the columns "difference", "low" and "high", and names its rows in the
     column `rows`. An interval that excludes zero has a filled marker.
     """
-    groups = table.groupby(panel, sort=False)
+    groups = table.groupby("dataset", sort=False)
     height = 0.9 + 0.16 * table[rows].nunique()
     fig, axes = panels(1, groups.ngroups, height, sharey=True)
     for ax, (title, part) in zip(axes[0], groups, strict=True):

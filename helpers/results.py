@@ -114,6 +114,20 @@ def certificate(frame, name):
     return table(frame, name, {c: formats[c] for c in frame if c in formats})
 
 
+def comparisons(compared, names, name):
+    """Save and show comparisons {key: Comparison}; `names` are the parts of a key."""
+    frame = pd.DataFrame(
+        [
+            dict(zip(names, key, strict=True))
+            | {"difference": c.difference, "low": c.low, "high": c.high}
+            | {"d": c.effect, "verdict": c.word}
+            for key, c in compared.items()
+        ]
+    )
+    signed = dict.fromkeys(["difference", "low", "high"], "{:+.2f}")
+    return table(frame, name, signed | {"d": "{:+.1f}"})
+
+
 def source(*objects):
     """Show the code of functions or classes where a notebook speaks of them."""
     code = "\n\n".join(textwrap.dedent(inspect.getsource(o)).rstrip() for o in objects)

@@ -25,7 +25,7 @@ def interval(values, comparisons=1):
     values = np.asarray(values, float)
     if not np.isfinite(values).all():
         return np.nan, np.nan, np.nan
-    n, mean = values.size, values.mean()
+    n, mean = values.size, values.mean() if values.size else np.nan
     if n < 2:
         return mean, np.nan, np.nan
     quantile = t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)
@@ -75,6 +75,17 @@ def all_hold(truths):
     if False in truths:
         return False
     return None if None in truths else True
+
+
+def deciding(compared):
+    """Return the Comparison that decides whether in all of them one is larger.
+
+    The clearest of those that say the contrary, else the least certain.
+    """
+    contrary = [c for c in compared if c.larger is False]
+    if contrary:
+        return min(contrary, key=lambda c: c.high)
+    return min(compared, key=lambda c: c.low)
 
 
 def below(low, high, limit):

@@ -247,12 +247,12 @@ def test_gradient_norms_are_those_of_the_formulas_layer_by_layer(blobs):
     rngs = experiments.generators([0, 1], "weights")
     network = Network(layers, rngs, dtype=float)
     norms = experiments.gradient_norms(network, data)
-    X, C = data.Yt[:, :1000], data.Ct[:, :1000]
+    X, C = data.Yt[:, ::2], data.Ct[:, ::2]  # 600 of 1200, at most 1000
     for r, blocks in enumerate(network.parameters):
         W1, b1, W2, b2 = np.split(blocks, [8, 12, 24])
         W1, W2 = W1.reshape(4, 2), W2.reshape(3, 4)
         H = np.tanh(W1 @ X + b1[:, None])
-        G2 = (softmax(W2 @ H + b2[:, None]) - C) / 1000
+        G2 = (softmax(W2 @ H + b2[:, None]) - C) / 600
         G1 = (W2.T @ G2) * (1 - H**2)
         for name, G, x in (("layer 1", G1, X), ("layer 2", G2, H)):
             expected = np.hypot(np.linalg.norm(G @ x.T), np.linalg.norm(G.sum(axis=1)))

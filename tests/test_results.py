@@ -10,6 +10,7 @@ import pytest
 from helpers import checks, results
 from helpers.layers import OutputLayer
 from helpers.losses import softmax
+from helpers.statistics import compare
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +183,12 @@ def test_a_check_table_shows_the_worst_of_each_number():
 def test_a_derivative_has_the_worst_of_its_verdicts(verdicts, worst):
     tests = [check(verdict=verdict) for verdict in verdicts]
     assert results.check_table(tests)["verdict"].tolist() == [worst]
+
+
+def test_comparisons_are_named_by_their_keys_and_saved_with_their_word():
+    found = {("A", "x"): compare([3, 4, 5], [1, 1, 2]), ("A", "y"): compare([1], [2])}
+    shown = results.comparisons(found, ["dataset", "network"], "pairs").markdown
+    assert "| A         | x         |" in shown
+    frame = results.read_csv("pairs", "any")
+    assert frame["verdict"].tolist() == ["better", "undecided"]
+    assert frame["difference"].tolist() == pytest.approx([8 / 3, -1], rel=1e-4)

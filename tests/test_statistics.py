@@ -8,9 +8,11 @@ from scipy import stats
 
 from helpers.statistics import (
     Comparison,
+    above,
     all_hold,
     below,
     compare,
+    deciding,
     interval,
     spreads,
 )
@@ -159,3 +161,25 @@ def test_spreads_of_a_small_table_by_hand():
 
 def test_draws_of_equal_means_have_no_spread_between_them():
     assert spreads([[1, 3], [0, 4], [2, 2]]) == (0, pytest.approx(np.sqrt(10 / 3)))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "is_above"),
+    [((1, 2), True), ((-2, -1), False), ((-1, 1), None), ((np.nan, np.nan), None)],
+)
+def test_an_interval_lies_above_a_limit_or_below_or_contains_it(bounds, is_above):
+    assert above(*bounds, 0) is is_above
+
+
+def test_the_deciding_comparison_is_the_clearest_contrary_or_the_least_certain():
+    sure, unsure, contrary, clearly = (
+        Comparison((low + high) / 2, low, high, 1.0)
+        for low, high in ((0.1, 0.2), (-1, 9), (-9, -0.1), (-0.4, -0.3))
+    )
+    assert deciding([sure, unsure]) is unsure
+    assert deciding([sure, unsure, contrary]) is contrary
+    assert deciding([contrary, unsure, clearly]) is clearly
+
+
+def test_nothing_has_no_interval():
+    assert np.isnan(interval([])).all()
