@@ -329,12 +329,12 @@ def band(ax, values, label, every=1, **look):
     low = mean - sd
     if ax.get_yscale() == "log":  # may not reach zero: stay above the least replica
         low = np.maximum(low, values.reshape(len(values), -1).min(axis=1))
-    thin = thinned(values, most=51)
+    thin = thinned(values, most=31)
     look = {"color": line.get_color(), "alpha": 0.2}
     ax.fill_between(epochs[thin], low[thin], (mean + sd)[thin], **look)
 
 
-def thinned(values, most=101):
+def thinned(values, most=61):
     """Choose `most` records evenly, with the first and the last; or all, if fewer."""
     count = len(values)
     return np.rint(np.linspace(0, count - 1, min(count, most))).astype(int)
@@ -418,7 +418,7 @@ def regions(rows, best, resolution=200, shown=600):
         low, high = data.Yt.min(), data.Yt.max()
         side = np.linspace(low, high, resolution, dtype=data.Yt.dtype)
         grid = np.stack(np.meshgrid(side, side)).reshape(2, -1)
-        coarse = side[::3]  # fine enough for a line
+        coarse = np.linspace(low, high, resolution // 4)  # fine enough for a line
         answers = best(data, np.stack(np.meshgrid(coarse, coarse)).reshape(2, -1))
         for ax, (title, predict) in zip(line, networks.items(), strict=True):
             image = predict(grid).argmax(axis=0).reshape(resolution, resolution)

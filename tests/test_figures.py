@@ -174,11 +174,11 @@ def test_learning_curves_take_a_single_network():
 
 
 def test_long_curves_are_thinned_evenly_with_their_ends():
-    values = np.arange(401.0)[:, None] * np.ones(3)
+    values = np.arange(601.0)[:, None] * np.ones(3)
     histories = {"A": {"one": {"train_loss": 1 + values}}}
     (ax,) = figures.learning_curves(histories, ["train_loss"], every=5).axes
     x, y = ax.get_lines()[0].get_data()
-    assert x.tolist() == list(range(0, 2001, 20))
+    assert x.tolist() == list(range(0, 3001, 50))
     np.testing.assert_allclose(y, 1 + x / 5)
     numbers = figures.curve_numbers(histories, ["train_loss"], every=5)
     np.testing.assert_array_equal(numbers["epoch"], x)
@@ -282,7 +282,7 @@ def halves(data, X):
 
 def test_regions_show_where_the_best_possible_classifier_changes_its_answer(blobs):
     rows = {name: (blobs(name=name), v[1]) for name, v in two_rows(blobs).items()}
-    fig = figures.regions(rows, halves, resolution=30)
+    fig = figures.regions(rows, halves, resolution=120)
     lines = [
         np.concatenate(
             [path.vertices for c in ax.collections[1:] for path in c.get_paths()]
