@@ -329,12 +329,12 @@ def band(ax, values, label, every=1, **look):
     low = mean - sd
     if ax.get_yscale() == "log":  # may not reach zero: stay above the least replica
         low = np.maximum(low, values.reshape(len(values), -1).min(axis=1))
-    thin = thinned(values, most=31)
+    thin = thinned(values, most=26)
     look = {"color": line.get_color(), "alpha": 0.2}
     ax.fill_between(epochs[thin], low[thin], (mean + sd)[thin], **look)
 
 
-def thinned(values, most=61):
+def thinned(values, most=51):
     """Choose `most` records evenly, with the first and the last; or all, if fewer."""
     count = len(values)
     return np.rint(np.linspace(0, count - 1, min(count, most))).astype(int)
