@@ -89,10 +89,17 @@ def test_the_lock_holds_every_direct_requirement_with_hashes(folder):
 
 
 def names_written(code):
-    """Return the names that a cell gives to `table`, `save` and `write_csv`."""
+    """Return the names of the files that a cell writes to figures/."""
     calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    writers = {"results.table", "figures.save", "results.write_csv"}
-    named = [c.args[1] for c in calls if ast.unparse(c.func) in writers]
+    writers = {  # with the place of the name among the arguments
+        "figures.save": 1,
+        "results.certificate": 1,
+        "results.comparisons": 2,
+        "results.table": 1,
+        "results.write_csv": 1,
+    }
+    called = [(c, ast.unparse(c.func)) for c in calls]
+    named = [c.args[writers[name]] for c, name in called if name in writers]
     return [name.value for name in named if isinstance(name, ast.Constant)]
 
 
