@@ -393,15 +393,14 @@ def gap(result):
     return 100 * result.final("train_accuracy") - validation(result)
 
 
-def averaged_accuracy(result, data, replicas=slice(None)):
+def averaged_accuracy(result, data):
     """Return the validation accuracy of the replicas' averaged probabilities, in %.
 
     Samples go through in chunks that fit a cache.
     """
-    network = result.network.with_parameters(result.network.parameters[replicas])
     m, right = data.Yv.shape[1], 0
     for start in range(0, m, CHUNK):
         part = slice(start, start + CHUNK)
-        probabilities = network.probabilities(data.Yv[:, part]).mean(axis=0)
+        probabilities = result.network.probabilities(data.Yv[:, part]).mean(axis=0)
         right += np.count_nonzero(is_correct(probabilities, data.Cv[:, part]))
     return 100 * right / m

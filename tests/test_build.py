@@ -55,12 +55,12 @@ def test_a_rule_depends_on_the_data_if_it_is_loaded(tmp_path, monkeypatch):
     assert "build/data.sum" in dependencies.rule(path, "out")
 
 
-def test_a_failing_cell_is_named_and_leaves_nothing(tmp_path):
-    path = notebook(tmp_path / "x.ipynb", "a = 1", "a / 0", "a")
-    run = subprocess.run(
+def execute(path, folder):
+    """Execute a notebook as the Makefile does."""
+    return subprocess.run(
         [
             *(sys.executable, "-m", "nbconvert", "--log-level=ERROR"),
-            *("--to", "notebook", "--output-dir", tmp_path / "out"),
+            *("--to", "notebook", "--output-dir", folder),
             "--NotebookExporter.preprocessors=helpers.report.execute.Execute",
             "--KernelManager.transport_encryption=auto",
             path,
@@ -69,6 +69,11 @@ def test_a_failing_cell_is_named_and_leaves_nothing(tmp_path):
         text=True,
         check=False,
     )
+
+
+def test_a_failing_cell_is_named_and_leaves_nothing(tmp_path):
+    path = notebook(tmp_path / "x.ipynb", "a = 1", "a / 0", "a")
+    run = execute(path, tmp_path / "out")
     assert run.returncode != 0
     last = run.stderr.strip().splitlines()[-1]
     assert last.endswith("x.ipynb, cell 2: ZeroDivisionError: division by zero")

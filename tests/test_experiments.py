@@ -436,16 +436,3 @@ def test_averaged_accuracy_is_that_of_the_mean_probabilities(data, chunk, monkey
     right = np.mean(singles, axis=0).argmax(axis=0) == data.Cv.argmax(axis=0)
     expected = pytest.approx(100 * right.mean())
     assert experiments.averaged_accuracy(result, data) == expected
-
-
-@pytest.mark.parametrize("replicas", [slice(1), slice(1, 3), [0, 2]])
-def test_a_part_of_the_replicas_may_be_averaged(data, replicas):
-    result = run(data, seeds=(0, 1, 2), epochs=1, learning_rate=0.01)
-    part = result.network.parameters[replicas]
-    probabilities = [
-        result.network.with_parameters(p).probabilities(data.Yv) for p in part
-    ]
-    right = np.mean(probabilities, axis=0).argmax(axis=0) == data.Cv.argmax(axis=0)
-    found = experiments.averaged_accuracy(result, data, replicas)
-    assert found == pytest.approx(100 * right.mean())
-    assert found != experiments.averaged_accuracy(result, data)

@@ -173,6 +173,14 @@ def test_learning_curves_take_a_single_network():
     assert fig.axes[0].get_lines()[0].get_ydata().tolist() == [3, 2, 1]
 
 
+def test_a_band_is_one_sd_to_each_side_but_stays_positive_on_a_log_axis():
+    values = np.array([[1.0, 1, 10], [1, 1, 10]])
+    histories = {"A": {"x": {"train_accuracy": values / 100, "train_loss": values}}}
+    fig = figures.learning_curves(histories, ["train_loss", "train_accuracy"])
+    lowest = [ax.collections[0].get_paths()[0].vertices[:, 1].min() for ax in fig.axes]
+    assert lowest == pytest.approx([1, 4 - np.sqrt(27)])
+
+
 def test_long_curves_are_thinned_evenly_with_their_ends():
     values = np.arange(501.0)[:, None] * np.ones(3)
     histories = {"A": {"one": {"train_loss": 1 + values}}}

@@ -17,7 +17,8 @@ class Execute(ExecutePreprocessor):
 
     def preprocess(self, nb, resources=None, km=None):
         """Execute all cells under one bar, which is shown in terminals only."""
-        # Bars of the notebook itself would only be noise in its outputs.
+        # Bars of the notebook as text are noise in its outputs; the exporter drops
+        # those that are widgets.
         os.environ["TQDM_DISABLE"] = "1"
         name = resources["metadata"]["name"]
         look = {"unit": "cell", "leave": False, "disable": None}
