@@ -61,6 +61,8 @@ COMPETITORS = [
         Competitor(f"stack, R = {R}, float64", "ours", "Stack64", R)
         for R in (1, 5, 10, 20)
     ),
+    Competitor("straight-line NumPy", "straight", "Straight"),
+    Competitor("straight-line NumPy, R = 10", "straight", "Straight", 10),
     Competitor("scikit-learn MLPClassifier", "scikit", "Scikit"),
     Competitor("PyTorch eager", "pytorch", "Eager"),
     Competitor("PyTorch by hand, R = 10", "pytorch", "ByHand", 10),

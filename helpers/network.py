@@ -49,7 +49,18 @@ class Network:
 
     @parameters.setter
     def parameters(self, flat):
-        self._parameters, self._blocks = flat, self.split(flat)
+        self._parameters = np.ascontiguousarray(flat)  # so that all blocks are views
+        self._blocks = self.split(self._parameters)
+
+    def __getstate__(self):
+        """Leave out the blocks, which in a copy would be views no more."""
+        return {name: vars(self)[name] for name in vars(self) if name != "_blocks"}
+
+    def __setstate__(self, state):
+        """Make the blocks anew, so that a copy from another process can be trained."""
+        vars(self).update(state)
+        if "_parameters" in state:
+            self.parameters = state["_parameters"]
 
     def with_parameters(self, flat):
         """Return the same network with other parameters."""
@@ -58,7 +69,15 @@ class Network:
         return other
 
     def split(self, flat):
-        """Return views of `flat` (..., P): a tuple of blocks for each layer."""
+        """Return views of `flat` (..., P): a tuple of blocks for each layer.
+
+        Raises ValueError when P is not the number of parameters.
+        """
+        if flat.shape[-1] != sum(self.sizes):
+            raise ValueError(
+                f"a vector of {flat.shape[-1]} numbers does not hold the parameters: "
+                f"the layers have {sum(self.sizes)}"
+            )
         stops = np.cumsum(self.sizes)
         blocks = iter(
             flat[..., stop - size : stop].reshape(*flat.shape[:-1], *shape)
@@ -73,6 +92,12 @@ class Network:
             X, k = layer.forward(X, *blocks)
             kept.append(k)
         return X, kept
+
+    def scores(self, X):
+        """Return the scores (..., classes, m) alone; nothing is kept."""
+        for layer, blocks in zip(self.layers, self._blocks, strict=True):
+            X, _ = layer.forward(X, *blocks)
+        return X
 
     def backward(self, kept, dZ):
         """Return Jᵀ dZ: the flat gradient (..., P), and the gradient of X."""
@@ -90,7 +115,7 @@ class Network:
 
     def value(self, X, C):
         """Return the loss, one value per replica."""
-        return self.loss(self.forward(X)[0], C)
+        return self.loss(self.scores(X), C)
 
     def gradients(self, X, C):
         """Return the gradients of the loss: flat (..., P), and for X."""
@@ -103,7 +128,7 @@ class Network:
 
     def probabilities(self, X):
         """Return the softmax of the scores (..., classes, m)."""
-        return softmax(self.forward(X)[0])
+        return softmax(self.scores(X))
 
     def evaluate(self, X, C, chunk=8192):
         """Return loss and accuracy over all samples, one value each per replica.
@@ -115,7 +140,7 @@ class Network:
         loss = correct = 0
         for start in range(0, m, step):
             x, c = X[..., start : start + step], C[..., start : start + step]
-            scores = self.forward(x)[0]
+            scores = self.scores(x)
             loss = loss + self.loss(scores, c) * x.shape[-1]
             correct = correct + np.count_nonzero(is_correct(scores, c), axis=-1)
         return loss / m, correct / m
@@ -126,8 +151,8 @@ def is_correct(scores, C):
 
     As good as argmax, and many times faster where classes are not contiguous.
     """
-    right = (C * scores).sum(axis=-2, keepdims=True)
-    return (scores >= right).sum(axis=-2, dtype=np.uint8) == 1
+    right = np.einsum("...km,...km->...m", C, scores)[..., None, :]
+    return (scores >= right).sum(axis=-2, dtype=np.uint16) == 1
 
 
 def join(blocks):

@@ -9,7 +9,8 @@ from benchmarks import __main__ as bench
 from benchmarks import growth, plain, scikit
 from helpers.experiments import ARCHITECTURES
 
-INSTALLED = [c for c in bench.COMPETITORS if c.module in ("plain", "ours", "scikit")]
+LOCAL = ("plain", "ours", "straight", "scikit")
+INSTALLED = [each for each in bench.COMPETITORS if each.module in LOCAL]
 
 
 @pytest.fixture
@@ -41,17 +42,27 @@ def test_a_competitor_with_another_step_is_not_timed(data, monkeypatch):
 
 
 @pytest.mark.parametrize("architecture", ["softmax", "1 hidden + 3 ResNet"])
-def test_an_epoch_of_plain_layers_is_ours(data, architecture):
+@pytest.mark.parametrize(
+    ("name", "ours", "tolerance"),
+    [
+        ("plain layers, float64", "single network, float64", 1e-9),
+        ("straight-line NumPy", "single network", 1e-5),
+        ("straight-line NumPy, R = 10", "stack, R = 10", 1e-5),
+    ],
+)
+def test_an_epoch_with_its_evaluation_is_ours(
+    data, architecture, name, ours, tolerance
+):
     layers = ARCHITECTURES[architecture](2, 3)
     ends = []
-    for name in ("plain layers, float64", "single network, float64"):
-        (competitor,) = [c for c in INSTALLED if c.name == name]
+    for each in (name, ours):
+        (competitor,) = [c for c in INSTALLED if c.name == each]
         network = bench.build(competitor, layers, data)
         for _ in range(2):
             rows = network.epoch(bench.generators(competitor))
-        rows = list(rows.values()) if isinstance(rows, dict) else np.ravel(rows)
-        ends.append(np.concatenate([network.flat()[0], rows]))
-    np.testing.assert_allclose(*ends, rtol=1e-9, atol=1e-12)
+        rows = rows.values() if isinstance(rows, dict) else np.concatenate(rows)
+        ends.append(np.concatenate([network.flat().ravel(), np.ravel(list(rows))]))
+    np.testing.assert_allclose(*ends, rtol=tolerance, atol=tolerance)
 
 
 def test_an_absent_peer_is_named(capsys):

@@ -1,5 +1,6 @@
 """Networks: the whole gradient for every depth and kind, and the book-keeping."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -128,8 +129,9 @@ def test_layers_added_or_taken_away_afterwards_are_refused(draw):
     X, _ = draw()
     for layers in (network.layers[:-1], [*network.layers, OutputLayer(4, 2)]):
         network.layers = layers
-        with pytest.raises(ValueError, match=r"shorter|longer"):
-            network.forward(X)
+        for passed in (network.forward, network.scores):
+            with pytest.raises(ValueError, match=r"shorter|longer"):
+                passed(X)
 
 
 @pytest.mark.parametrize(
@@ -163,11 +165,54 @@ def test_blocks_are_views_of_the_flat_vector_and_join_to_it(replicas):
     np.testing.assert_array_equal(join(blocks[:1]), first)
 
 
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_a_vector_of_another_length_is_refused(extra):
+    network = build(residual(2))
+    size = sum(network.sizes)
+    expected = f"vector of {size + extra} numbers .*: the layers have {size}$"
+    with pytest.raises(ValueError, match=expected):
+        network.parameters = np.zeros((2, size + extra))
+
+
 def test_a_change_in_place_reaches_the_layers(draw):
     X, _ = draw()
     network = Network(mixed(3), np.random.default_rng(0))
     network.parameters[:] = 0
     assert not network.forward(X)[0].any()
+
+
+def test_a_copy_of_a_network_can_be_trained(draw):
+    X, C = draw()
+    network = Network(mixed(3), np.random.default_rng(0), dtype=float)
+    before, other = network.value(X, C), copy.deepcopy(network)
+    np.testing.assert_array_equal(other.gradient(X, C), network.gradient(X, C))
+    other.parameters -= 0.1 * other.gradient(X, C)
+    assert other.value(X, C) < before == network.value(X, C)
+
+
+def test_a_network_without_parameters_can_be_copied_too(draw):
+    X, C = draw()
+    network = build(mixed(3))
+    empty = copy.deepcopy(Network(network.layers, loss=LeastSquares()))
+    expected = build(mixed(3), loss=LeastSquares()).value(X, C)
+    assert empty.with_parameters(network.parameters).value(X, C) == expected
+
+
+def test_parameters_in_any_order_of_memory_are_trained(draw):
+    X, C = draw()
+    flat = build(mixed(3), replicas=3).parameters
+    network = Network(mixed(3)).with_parameters(np.asfortranarray(flat))
+    expected = network.with_parameters(flat).gradient(X, C)
+    np.testing.assert_array_equal(network.gradient(X, C), expected)
+    network.parameters[:] = 0
+    assert not network.scores(X).any()
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_scores_are_those_of_the_forward_pass(draw, replicas):
+    X, _ = draw()
+    network = build(mixed(4), replicas=replicas)
+    np.testing.assert_array_equal(network.scores(X), network.forward(X)[0])
 
 
 def test_with_parameters_leaves_the_network_as_it_is(draw):
@@ -227,6 +272,14 @@ def test_without_ties_is_correct_is_argmax(scores, labels):
 def test_a_tie_is_wrong(level):
     scores = np.array([[level, level, level], [level, level - 1, level - 1]])
     C = np.array([[1, 1, 0], [0, 0, 1]])
+    assert is_correct(scores, C).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("classes", [256, 257, 300])
+def test_many_classes_are_counted_right(classes):
+    scores = np.zeros((classes, 3))
+    scores[1, 1], scores[2, 2] = 1, -1
+    C = np.eye(classes)[:, [0, 1, 2]]
     assert is_correct(scores, C).tolist() == [False, True, False]
 
 
