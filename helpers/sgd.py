@@ -54,7 +54,7 @@ def minibatches(X, C, batch_size, rng):
 def gather(X, order):
     """Return the columns of X (..., features, m) in `order`, (m,) or (replicas, m)."""
     if X.ndim == 2:
-        return np.moveaxis(np.take(X, order, axis=1), 0, -2)  # samples contiguous
+        return np.moveaxis(np.take(X, order, axis=1), 0, -2)  # contiguous samples
     return np.take_along_axis(X, np.atleast_2d(order)[:, None], axis=-1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import growth, plain, scikit
+from benchmarks import growth, plain, scikit, straight
 from helpers.experiments import ARCHITECTURES
 
 LOCAL = ("plain", "ours", "straight", "scikit")
@@ -51,8 +51,9 @@ def test_a_competitor_with_another_step_is_not_timed(data, monkeypatch):
     ],
 )
 def test_an_epoch_with_its_evaluation_is_ours(
-    data, architecture, name, ours, tolerance
+    data, architecture, name, ours, tolerance, monkeypatch
 ):
+    monkeypatch.setattr(straight, "CHUNK", 640)  # several chunks of ten replicas
     layers = ARCHITECTURES[architecture](2, 3)
     ends = []
     for each in (name, ours):
