@@ -187,7 +187,7 @@ def test_a_copy_of_a_network_can_be_trained(draw):
     network = Network(mixed(3), np.random.default_rng(0), dtype=float)
     before, other = network.value(X, C), copy.deepcopy(network)
     np.testing.assert_array_equal(other.gradient(X, C), network.gradient(X, C))
-    other.parameters -= 0.1 * other.gradient(X, C)
+    other.parameters[:] -= 0.1 * other.gradient(X, C)
     assert other.value(X, C) < before == network.value(X, C)
 
 
