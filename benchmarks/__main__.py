@@ -278,15 +278,20 @@ def main():
 
 
 def rounded(found):
-    """Return the table with the digits that a repetition would confirm."""
-    digits = dict.fromkeys(found.columns[2:], 1)
-    return found.round(digits | {"plain / it": 2, "it / stack of 10": 2, "peak MB": 0})
+    """Return the table as text, with the digits that a repetition would confirm."""
+    digits = dict.fromkeys(found.columns[2:], 1) | {"peak MB": 0}
+    digits |= {"plain / it": 2, "it / stack of 10": 2}
+    texts = {
+        column: found[column].map(f"{{:.{places}f}}".format, na_action="ignore")
+        for column, places in digits.items()
+    }
+    return found.assign(**texts)
 
 
 def bars(found):
     """Draw the time of every competitor on a log axis, ours in another colour."""
     whole = found[found["networks"] == len(ARCHITECTURES)][::-1]
-    fig, axes = figures.panels(1, 1, height=0.16 * len(whole) + 0.6)
+    fig, axes = figures.panels(1, 1, height=0.13 * len(whole) + 0.5)
     (ax,) = axes[0]
     ours = whole["competitor"].str.contains("single|stack")
     colours = np.where(ours, figures.COLOURS[1], "0.6")
@@ -294,6 +299,7 @@ def bars(found):
     for place, ms in enumerate(whole["ms"]):
         ax.text(1.05 * ms, place, f"{ms:.0f}", va="center", fontsize=7)
     ax.set_xscale("log")
+    ax.set_xlim(whole["ms"].min() / 4, 2 * whole["ms"].max())
     ax.set_xlabel("ms per epoch and replica, all networks and data sets")
     ax.grid(axis="y", visible=False)
     return fig

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
@@ -91,6 +92,16 @@ def test_the_table_sums_networks_and_compares_on_those_shared():
     assert frame["networks"].tolist() == [2, 2, 1]
     assert frame["plain / it"].tolist() == pytest.approx([1, 8, 4])
     assert frame["it / stack of 10"].tolist() == pytest.approx([8, 1, 2])
+
+
+def test_the_table_shows_the_digits_that_a_repetition_would_confirm():
+    columns = ["competitor", "networks", "A", "ms", "plain / it", "it / stack of 10"]
+    rows = [["plain", 2, 24.04, 48.06, 1, 7.999], ["some", 1, 4, 8, 4, 2]]
+    found = pd.DataFrame(rows, columns=columns).assign(**{"peak MB": [192.4, np.nan]})
+    assert bench.rounded(found).to_csv(index=False).splitlines()[1:] == [
+        "plain,2,24.0,48.1,1.00,8.00,192",
+        "some,1,4.0,8.0,4.00,2.00,",
+    ]
 
 
 def test_times_are_per_replica_and_every_competitor_is_timed(data, monkeypatch):
