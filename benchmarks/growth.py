@@ -61,10 +61,14 @@ def draw(grown):
     for ax, (quantity, rows) in zip(
         axes[0], grown.groupby("quantity", sort=False), strict=True
     ):
-        for (name, part), marker in zip(
-            rows.groupby("run", sort=False), figures.MARKERS, strict=False
+        for (name, part), marker, colour in zip(
+            rows.groupby("run", sort=False),
+            figures.MARKERS,
+            (figures.COLOURS[1], "0.4"),
+            strict=False,
         ):
-            ax.loglog(part["value"], part["ms"], marker=marker, label=name)
+            look = {"marker": marker, "color": colour, "label": name}
+            ax.loglog(part["value"], part["ms"], **look)
         ax.set_xlabel(quantity)
     axes[0, 0].set_ylabel("ms per epoch\nand replica")
     figures.legend_below(fig, axes[0])

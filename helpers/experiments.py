@@ -7,7 +7,8 @@ a Dask cluster; the numbers do not depend on how many there are.
 
 import math
 import os
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -120,6 +121,8 @@ class Run:
         """Raise ValueError for settings that contradict each other."""
         if not self.seeds:
             raise ValueError("seeds is empty: give one for each replica")
+        if self.every < 1:
+            raise ValueError(f"every = {self.every}: record after every epoch with 1")
         for name in ("learning_rate", "momentum", "weight_decay", "draws"):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != len(self.seeds):
@@ -264,7 +267,7 @@ def workers(data):
     The environment variable holds its address, tcp://host:port. Otherwise, and inside
     a `joblib.parallel_config` of the caller, joblib decides.
 
-    Raises ConnectionError if there is no scheduler at that address.
+    Raises ConnectionError if there is no scheduler with a worker at that address.
     """
     address = os.environ.get("SCHEDULER")
     if not address:
@@ -272,16 +275,18 @@ def workers(data):
         return
     from distributed import Client  # noqa: PLC0415 - slow to import, seldom needed
 
-    try:
-        client = Client(address, timeout=PATIENCE)
-    except OSError as error:
-        raise ConnectionError(
-            f"no Dask scheduler answers at SCHEDULER={address}: start one with "
-            "`.venv/bin/dask scheduler`, and workers with `.venv/bin/dask worker`"
-        ) from error
-    # The datasets go to every worker once, not along with every run.
-    shared = {"client": client, "scatter": list(data.values())}
-    with client, parallel_config(backend="dask", **shared):
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(address, timeout=PATIENCE))
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler with a worker answers at SCHEDULER={address}: "
+                "start both, by `.venv/bin/dask scheduler` and `.venv/bin/dask worker`"
+            ) from error
+        # The datasets go to every worker once, not along with every run.
+        shared = {"client": client, "scatter": list(data.values())}
+        stack.enter_context(parallel_config(backend="dask", **shared))
         yield
 
 
@@ -292,6 +297,8 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
     numbers of features and classes (ARCHITECTURES if not given). Yields (number of the
     run, Result), so that results need not be kept: a sweep of any length takes no more
     memory than one run. What `helpers.store` still has is not performed again.
+
+    Raises RuntimeError if a worker has other code: its numbers would not be these.
     """
     architectures = architectures or ARCHITECTURES
 
@@ -314,6 +321,11 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
             bar.update()
             yield number, Result(run, network, found[1])
         for number, result, code in side_by_side(missing, data, n_jobs):
+            if code[0] != store.CODE[0]:
+                raise RuntimeError(
+                    "helpers/ is not the same here and where the runs are performed: "
+                    "restart the kernel, and workers of a cluster in an equal clone"
+                )
             if keys[number] and code == store.CODE:
                 keep(keys[number], result)
             bar.update()
@@ -330,14 +342,25 @@ def keep(key, result):
 
 
 def side_by_side(jobs, data, n_jobs):
-    """Yield what `numbered` returns for each job, in any order, on all workers."""
-    if not jobs:
-        return
-    with workers(data):
-        streams = get_active_backend()[0].supports_return_generator
-        yield from Parallel(
-            n_jobs, return_as="generator_unordered" if streams else "list"
-        )(delayed(numbered)(*job) for job in jobs)
+    """Yield what `numbered` returns for each job, in any order, on all workers.
+
+    With a worker of a cluster the only copy of a dataset may die, which cancels jobs;
+    they are performed again, unless that happens twice and none was done in between.
+    """
+    missing, before = {job[0]: job for job in jobs}, None
+    while missing:
+        try:
+            with workers(data):
+                streams = get_active_backend()[0].supports_return_generator
+                kind = "generator_unordered" if streams else "list"
+                calls = [delayed(numbered)(*job) for job in missing.values()]
+                for done in Parallel(n_jobs, return_as=kind)(calls):
+                    del missing[done[0]]
+                    yield done
+        except CancelledError:
+            if len(missing) == before:
+                raise
+            before = len(missing)
 
 
 def numbered(number, run, layers, data):

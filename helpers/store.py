@@ -22,13 +22,17 @@ SEAL = 64  # characters of a digest
 
 
 def code():
-    """Return a digest of all that decides numbers besides settings and samples."""
+    """Return digests of what decides numbers besides settings and samples.
+
+    The first is of our code, the second of the libraries and the processor beneath it.
+    """
     modules = [files.ROOT / "helpers" / f"{name}.py" for name in DECIDE]
     build = np.show_config(mode="dicts")
     blas = build["Build Dependencies"]["blas"]
     versions = platform.python_version(), np.__version__, blas["name"], blas["version"]
     beneath = versions, build["SIMD Extensions"]
-    return digest(*(path.read_bytes() for path in modules), repr(beneath).encode())
+    ours = digest(*(path.read_bytes() for path in modules))
+    return ours, digest(repr(beneath).encode())
 
 
 def digest(*parts):
@@ -76,7 +80,7 @@ def key(run, layers, data):
         plain = repr([described(settings), described(layers)])
     except UnknownError:
         return None
-    return digest(CODE.encode(), plain.encode(), *samples)
+    return digest(repr(CODE).encode(), plain.encode(), *samples)
 
 
 def load(key):

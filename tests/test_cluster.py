@@ -2,12 +2,14 @@
 
 import os
 import signal
+from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
-from helpers import experiments
+from helpers import experiments, store
 from helpers.experiments import Result, Run, perform_all, run_all
 
 RUNS = [
@@ -61,7 +63,18 @@ def test_runs_are_performed_by_the_workers(cluster, scheduler, data, monkeypatch
 
 
 def numbered_by_process(number, run, layers, data):
-    return number, Result(run, None, {"process": os.getpid()}), "no code"
+    return number, Result(run, None, {"process": os.getpid()}), store.CODE
+
+
+def test_data_lost_with_all_workers_cost_time_but_no_results(cluster, scheduler, data):
+    runs = [replace(run, epochs=40) for run in RUNS]
+    stream = perform_all(runs, data)
+    results = dict([next(stream)])
+    for worker in cluster.workers.values():  # their nannies start others
+        os.kill(worker.process.pid, signal.SIGKILL)
+    results |= dict(stream)
+    local = run_all(runs, data, n_jobs=1)
+    assert_equal([results[number] for number in range(len(runs))], local)
 
 
 def test_a_killed_worker_costs_time_but_no_results(cluster, scheduler, data, local):
@@ -73,8 +86,36 @@ def test_a_killed_worker_costs_time_but_no_results(cluster, scheduler, data, loc
     assert_equal([results[number] for number in range(len(RUNS))], local)
 
 
-def test_a_scheduler_that_does_not_answer_is_named(monkeypatch, data):
-    monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:9")
+def test_jobs_that_are_cancelled_again_and_again_are_given_up(data, monkeypatch):
+    performed = []
+
+    def cancelled(number, *job):
+        performed.append(number)
+        if number == 11:
+            raise CancelledError
+        return number, job, store.CODE
+
+    monkeypatch.setattr(experiments, "numbered", cancelled)
+    jobs = [(number, None) for number in (10, 11, 12)]
+    stream = experiments.side_by_side(jobs, data, 1)
+    assert next(stream)[0] == 10
+    with pytest.raises(CancelledError):
+        next(stream)
+    assert performed == [10, 11, 11]
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "localhost"])
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch, data, address):
+    monkeypatch.setenv("SCHEDULER", address)
     monkeypatch.setattr(experiments, "PATIENCE", 0.5)
-    with pytest.raises(ConnectionError, match=r"SCHEDULER=tcp://127.0.0.1:9: start"):
+    with pytest.raises(ConnectionError, match=f"SCHEDULER={address}: start"):
+        run_all(RUNS, data)
+
+
+def test_a_scheduler_without_workers_is_named(scheduler, monkeypatch, data):
+    def nobody_comes(client, workers, timeout):
+        raise TimeoutError
+
+    monkeypatch.setattr(Client, "wait_for_workers", nobody_comes)
+    with pytest.raises(ConnectionError, match="no Dask scheduler with a worker"):
         run_all(RUNS, data)

@@ -294,6 +294,8 @@ def test_settings_of_another_number_than_the_seeds_are_refused(name):
 
 
 def test_no_seeds_are_refused():
+    with pytest.raises(ValueError, match="every = 0: record after every epoch"):
+        Run("blobs", every=0)
     with pytest.raises(ValueError, match="seeds is empty"):
         Run("blobs", seeds=())
 

@@ -369,7 +369,7 @@ def test_a_run_without_a_key_is_performed_each_time(data, folder, performed):
         assert_same(first, second)
 
 
-def test_results_of_other_code_are_not_kept(data, folder, monkeypatch):
+def test_results_of_other_code_are_refused(data, folder, monkeypatch):
     """A worker that started later may have imported files that were edited since."""
     numbered = experiments.numbered
     assert numbered(0, RUNS[0], ARCHITECTURES["softmax"](2, 3), data["blobs"])[2] == (
@@ -377,9 +377,21 @@ def test_results_of_other_code_are_not_kept(data, folder, monkeypatch):
     )
 
     def by_other_code(*job):
-        return *numbered(*job)[:2], "other code"
+        return *numbered(*job)[:2], ("other code", store.CODE[1])
 
     monkeypatch.setattr(experiments, "numbered", by_other_code)
+    with pytest.raises(RuntimeError, match=r"helpers/ is not the same .* restart"):
+        run_all(RUNS[:1], data, 1)
+    assert not folder.exists()
+
+
+def test_results_of_another_machine_are_used_but_not_kept(data, folder, monkeypatch):
+    numbered = experiments.numbered
+
+    def elsewhere(*job):
+        return *numbered(*job)[:2], (store.CODE[0], "another processor")
+
+    monkeypatch.setattr(experiments, "numbered", elsewhere)
     assert run_all(RUNS[:1], data, 1)[0].run == RUNS[0]
     assert not folder.exists()
 
