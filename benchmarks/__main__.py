@@ -293,15 +293,16 @@ def rounded(found):
 def dots(found):
     """Mark the time of every competitor on a log axis, ours in another colour."""
     whole = found[found["networks"] == len(ARCHITECTURES)][::-1]
-    fig, axes = figures.panels(1, 1, height=0.13 * len(whole) + 0.5)
+    fig, axes = figures.panels(1, 1, height=0.11 * len(whole) + 0.5)
     (ax,) = axes[0]
     ours = whole["competitor"].str.contains("single|stack")
     colours = np.where(ours, figures.COLOURS[1], "0.6")
-    ax.scatter(whole["ms"], whole["competitor"], color=colours, s=16)
+    ax.scatter(whole["ms"], whole["competitor"], color=colours, s=14, zorder=3)
     for place, ms in enumerate(whole["ms"]):
         ax.text(1.08 * ms, place, f"{ms:.0f}", va="center", fontsize=7)
     ax.set_xscale("log")
     ax.set_xlim(right=1.5 * whole["ms"].max())
+    ax.tick_params(axis="y", labelsize=7)
     ax.set_xlabel("ms per epoch and replica, all networks and data sets")
     return fig
 
