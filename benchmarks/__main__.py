@@ -302,7 +302,6 @@ def dots(found):
         ax.text(1.08 * ms, place, f"{ms:.0f}", va="center", fontsize=7)
     ax.set_xscale("log")
     ax.set_xlim(right=1.5 * whole["ms"].max())
-    ax.tick_params(axis="y", labelsize=7)
     ax.set_xlabel("ms per epoch and replica, all networks and data sets")
     return fig
 
