@@ -2,11 +2,11 @@
 
 A competitor is a class `Competitor(layers, parameters, data)`: it starts R replicas of
 a network from the rows of `parameters` (R, P), and its `epoch(rngs)` trains each on all
-samples once, in minibatches of 64 in the order that its generator draws (scikit-learn
-draws its own), then returns
-loss and accuracy on the training and the validation samples. `flat()` returns its
-parameters (R, P). The modules, one per kind: `plain`, `straight`, `ours`, `scikit`,
-`pytorch`, `jaxed`; the last three need packages that `make peers` installs.
+samples once, in minibatches of BATCH in the order that its generator draws
+(scikit-learn draws its own), then returns loss and accuracy on the training and the
+validation samples. `flat()` returns its parameters (R, P). The modules, one per kind:
+`plain`, `straight`, `ours`, `scikit`, `pytorch`, `jaxed`; the last three need packages
+that `make peers` installs.
 """
 
 BATCH = 64

@@ -1,13 +1,14 @@
 """The benchmark times like with like: equal steps, fair ratios, absent peers named."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import BATCH, growth, plain, scikit, straight
 from benchmarks import __main__ as bench
-from benchmarks import growth, plain, scikit, straight
 from helpers.experiments import ARCHITECTURES
 
 LOCAL = ("plain", "ours", "straight", "scikit")
@@ -102,6 +103,13 @@ def test_the_table_shows_the_digits_that_a_repetition_would_confirm():
         "plain,2,24.0,48.1,1.00,8.00,192",
         "some,1,4.0,8.0,4.00,2.00,",
     ]
+
+
+def test_the_appendix_names_the_settings_of_the_benchmark():
+    template = Path(bench.__file__).parents[1] / "helpers" / "report" / "report.typ"
+    text = " ".join(template.read_text("utf-8").split())
+    assert f"Batches hold {BATCH} samples" in text
+    assert f"{bench.SEEDS} seeds and {bench.EPOCHS} epochs on two processes" in text
 
 
 def test_times_are_per_replica_and_every_competitor_is_timed(data, monkeypatch):

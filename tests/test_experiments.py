@@ -294,10 +294,13 @@ def test_settings_of_another_number_than_the_seeds_are_refused(name):
 
 
 def test_no_seeds_are_refused():
-    with pytest.raises(ValueError, match="every = 0: record after every epoch"):
-        Run("blobs", every=0)
     with pytest.raises(ValueError, match="seeds is empty"):
         Run("blobs", seeds=())
+
+
+def test_records_after_less_than_an_epoch_are_refused():
+    with pytest.raises(ValueError, match="every = 0: record after every epoch"):
+        Run("blobs", every=0)
 
 
 def test_holding_out_all_samples_is_refused():
