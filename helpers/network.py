@@ -44,13 +44,12 @@ class Network:
 
     @property
     def parameters(self):
-        """The flat vector (..., P), contiguous; it may be changed in place."""
+        """The flat vector (..., P); it may be changed in place."""
         return self._parameters
 
     @parameters.setter
     def parameters(self, flat):
-        self._parameters = np.ascontiguousarray(flat)  # so that all blocks are views
-        self._blocks = self.split(self._parameters)
+        self._parameters, self._blocks = flat, self.split(flat)
 
     def __setstate__(self, state):
         """Split a copy's parameters anew: copied blocks are views no more."""

@@ -199,16 +199,6 @@ def test_a_network_without_parameters_can_be_copied_too(draw):
     assert empty.with_parameters(network.parameters).value(X, C) == expected
 
 
-def test_parameters_in_any_order_of_memory_are_trained(draw):
-    X, C = draw()
-    flat = build(mixed(3), replicas=3).parameters
-    network = Network(mixed(3)).with_parameters(np.asfortranarray(flat))
-    expected = network.with_parameters(flat).gradient(X, C)
-    np.testing.assert_array_equal(network.gradient(X, C), expected)
-    network.parameters[:] = 0
-    assert not network.scores(X).any()
-
-
 @pytest.mark.parametrize("replicas", [None, 3])
 def test_scores_are_those_of_the_forward_pass(draw, replicas):
     X, _ = draw()
