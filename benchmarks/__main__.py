@@ -31,7 +31,7 @@ from tqdm.auto import tqdm  # noqa: E402
 from benchmarks import growth  # noqa: E402
 from benchmarks.ours import Stack64  # noqa: E402
 from helpers import datasets, figures, results  # noqa: E402
-from helpers.experiments import ARCHITECTURES, Run, side_by_side  # noqa: E402
+from helpers.experiments import ARCHITECTURES, Run, run_all  # noqa: E402
 from helpers.files import QUICK  # noqa: E402
 from helpers.network import Network  # noqa: E402
 
@@ -208,19 +208,9 @@ def whole_job(data, plain):
     """
     seeds, epochs = tuple(range(SEEDS)), 2 if QUICK else EPOCHS
     settings = {"epochs": epochs, "momentum": 0.0}
-    pairs = [(d, a) for a in reversed(ARCHITECTURES) for d in data]  # the deepest first
-    jobs = [
-        (
-            number,
-            Run(d, a, seeds, **settings),
-            ARCHITECTURES[a](data[d].features, data[d].classes),
-            data[d],
-        )
-        for number, (d, a) in enumerate(pairs)
-    ]
+    runs = [Run(d, a, seeds, **settings) for d in data for a in ARCHITECTURES]
     start = time.perf_counter()
-    for _ in side_by_side(jobs, data, n_jobs=2):  # past the store of results
-        pass
+    run_all(runs, data, n_jobs=2)
     seconds = time.perf_counter() - start
     return seconds, plain * len(seeds) * epochs / seconds
 

@@ -101,10 +101,16 @@ def hold_out(dataset, part, rng):
     """Split the training samples at random: `part` of them take the validation's place.
 
     Settings chosen on such data cannot have been chosen on the validation samples,
-    which are not there.
+    which are not there. Raises DatasetError unless both sides get a sample.
     """
     m = dataset.Yt.shape[1]
-    judged, kept = np.split(rng.permutation(m), [max(1, round(part * m))])
+    count = max(1, round(part * m))
+    _require(
+        0 < part < 1 and count < m,
+        f"{dataset.name}: part = {part:g} of {m} training samples cannot be held out: "
+        "give a part between 0 and 1 that leaves some to train on.",
+    )
+    judged, kept = np.split(rng.permutation(m), [count])
     Yt, Ct, Yv, Cv = (X[:, i] for i in (kept, judged) for X in (dataset.Yt, dataset.Ct))
     return replace(dataset, Yt=Yt, Ct=Ct, Yv=Yv, Cv=Cv)
 

@@ -2,7 +2,9 @@
 
 A `Run` is one stack of replicas: one architecture, one dataset, one replica per seed.
 Runs are independent, so `run_all` spreads them over all cores, or over the machines of
-a Dask cluster; the numbers do not depend on how many there are.
+a Dask cluster; the numbers do not depend on how many there are. The workers are sent
+the code of this process along with every run, so that they never perform another one,
+whatever has been edited, reloaded or replaced here since they started.
 """
 
 import math
@@ -10,8 +12,11 @@ import os
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import pairwise
+from numbers import Real
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
@@ -19,7 +24,8 @@ from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from helpers import sgd, store
+import helpers
+from helpers import sgd
 from helpers.datasets import subsample
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
@@ -29,6 +35,7 @@ from helpers.statistics import interval
 WIDTH = 10
 PATIENCE = 10  # seconds to wait for a scheduler
 CHUNK = 512  # samples that a stack answers at a time
+FAILED = 0.2  # of the training samples: what a failed replica lacks to the median
 
 # Each takes the numbers of features n and of classes c, and an activation, tanh if none
 # is given. To add one, add a line.
@@ -118,18 +125,21 @@ class Run:
     every: int = 1
 
     def __post_init__(self):
-        """Raise ValueError for settings that contradict each other."""
-        if not self.seeds:
-            raise ValueError("seeds is empty: give one for each replica")
-        if self.every < 1:
-            raise ValueError(f"every = {self.every}: record after every epoch with 1")
+        """Make tuples of sequences; raise ValueError for settings that are none."""
+        if np.ndim(self.seeds) != 1 or not len(self.seeds):
+            raise ValueError(
+                f"seeds = {self.seeds!r}: give one for each replica, such as (0, 1, 2)"
+            )
+        sgd.require_counts(
+            epochs=self.epochs, batch_size=self.batch_size, every=self.every
+        )
+        for name in ("seeds", "draws"):
+            if getattr(self, name) is not None:
+                self._keep(name, tuple(map(int, getattr(self, name))))
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            self._keep(name, number_or_tuple(name, getattr(self, name)))
         for name in ("learning_rate", "momentum", "weight_decay", "draws"):
-            value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) != len(self.seeds):
-                raise ValueError(
-                    f"{name} has {len(value)} entries, but there are "
-                    f"{len(self.seeds)} seeds: one replica has one of each"
-                )
+            self._check_length(name)
         if (self.draws or self.held_out) and not self.samples:
             raise ValueError("draws and held_out are about samples: give their number")
         if self.samples and self.held_out >= self.samples:
@@ -138,10 +148,35 @@ class Run:
                 "to train on"
             )
 
+    def _keep(self, name, value):
+        object.__setattr__(self, name, value)  # the way of a frozen dataclass
+
+    def _check_length(self, name):
+        value = getattr(self, name)
+        if isinstance(value, tuple) and len(value) != len(self.seeds):
+            raise ValueError(
+                f"{name} has {len(value)} entries, but there are {len(self.seeds)} "
+                "seeds: one replica has one of each"
+            )
+
+
+def number_or_tuple(name, value):
+    """Return a finite number as float, a sequence of them as a tuple of floats.
+
+    Raises ValueError for anything else.
+    """
+    many = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
+    numbers = tuple(value) if many else (value,)
+    if not all(isinstance(one, Real) and math.isfinite(one) for one in numbers):
+        raise ValueError(
+            f"{name} = {value!r}: give a finite number, or one for each replica"
+        )
+    return tuple(map(float, numbers)) if many else float(value)
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves: the trained stack and its history (epochs + 1, replicas)."""
+    """What a run leaves: the trained stack and its history (records, replicas)."""
 
     run: Run
     network: Network
@@ -153,9 +188,21 @@ class Result:
 
     def diverged(self):
         """Return {replica: epoch} of the replicas that were frozen, and by when."""
-        lost = np.isnan(next(iter(self.history.values())))
-        epochs = np.minimum(lost.argmax(axis=0) * self.run.every, self.run.epochs)
-        return {r: int(epochs[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
+        epochs, values = self.history["epoch"], list(self.history.values())[1]
+        lost = np.isnan(values)
+        first = epochs[lost.argmax(axis=0)]
+        return {r: int(first[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
+
+    def failed(self):
+        """Return (replicas,): which were frozen, or have not learnt what others have.
+
+        That is those whose training accuracy is 20 points below the median of the
+        stack. Seeds of one network that train well differ by up to 15 points.
+        """
+        accuracy = self.final("train_accuracy")
+        if np.isnan(accuracy).all():
+            return np.ones(accuracy.shape, bool)
+        return ~(accuracy >= np.nanmedian(accuracy) - FAILED)
 
     def frozen_replicas(self):
         """Return a sentence that names the frozen replicas; none if there are none."""
@@ -220,12 +267,13 @@ def gradient_norms(network, data, samples=1000):
     norms = {
         f"layer {number}": np.sqrt(sum((g**2).sum(axis=(-2, -1)) for g in blocks))
         for number, blocks in enumerate(gradients, start=1)
+        if blocks  # an activation of its own has no parameters
     }
     return sgd.evaluation(network, data) | norms
 
 
 def perform(run, layers, data):
-    """Train the stack of one run and return its Result."""
+    """Train the stack of one run and return its parameters and its history."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
     record = run.record
     if run.samples:
@@ -247,7 +295,7 @@ def perform(run, layers, data):
             every=run.every,
             progress=False,
         )
-    return Result(run, network, history)
+    return network.parameters, history
 
 
 def per_replica(value):
@@ -257,7 +305,7 @@ def per_replica(value):
     """
     if isinstance(value, tuple):
         return np.array(value, np.float32)[:, None]
-    return float(value)
+    return value
 
 
 @contextmanager
@@ -296,49 +344,47 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
     `data` maps dataset names to datasets, `architectures` names to functions of the
     numbers of features and classes (ARCHITECTURES if not given). Yields (number of the
     run, Result), so that results need not be kept: a sweep of any length takes no more
-    memory than one run. What `helpers.store` still has is not performed again.
+    memory than one run.
 
-    Raises RuntimeError if a worker has other code: its numbers would not be these.
+    Raises ValueError, before anything is trained, for names that are not there and for
+    layers and samples that do not fit together.
     """
+    if isinstance(runs, Run):
+        raise ValueError("runs is a single Run: give a list, [run]")
     architectures = architectures or ARCHITECTURES
-
-    def job(number):
-        run = runs[number]
-        dataset = data[run.dataset]
-        layers = architectures[run.architecture](dataset.features, dataset.classes)
-        return number, run, layers, dataset
-
-    jobs = sorted(map(job, range(len(runs))), key=lambda job: len(job[2]), reverse=True)
-    keys = {number: store.key(*job) for number, *job in jobs}
-    with tqdm(total=len(runs), unit="run") as bar:
-        missing = []
-        for number, run, layers, dataset in jobs:
-            found = store.load(keys[number]) if keys[number] else None
-            if found is None:
-                missing.append((number, run, layers, dataset))
-                continue
-            network = Network(layers, loss=run.loss).with_parameters(found[0])
+    jobs = [
+        (number, run, *checked(run, data, architectures))
+        for number, run in enumerate(runs)
+    ]
+    jobs.sort(key=lambda job: len(job[2]), reverse=True)
+    layers = {number: layers for number, _, layers, _ in jobs}
+    with tqdm(total=len(jobs), unit="run") as bar:
+        for number, parameters, history in side_by_side(jobs, data, n_jobs):
+            run = runs[number]
+            network = Network(layers[number], loss=run.loss)
             bar.update()
-            yield number, Result(run, network, found[1])
-        for number, result, code in side_by_side(missing, data, n_jobs):
-            if code[0] != store.CODE[0]:
-                raise RuntimeError(
-                    "helpers/ is not the same here and where the runs are performed: "
-                    "restart the kernel, and workers of a cluster in an equal clone"
-                )
-            if keys[number] and code == store.CODE:
-                keep(keys[number], result)
-            bar.update()
-            # What comes from another process is a copy; the run asked for is not.
-            yield number, replace(result, run=runs[number])
+            yield number, Result(run, network.with_parameters(parameters), history)
 
 
-def keep(key, result):
-    """Save a result; say so if that fails, for it is there all the same."""
-    try:
-        store.save(key, result.network.parameters, result.history)
-    except OSError as error:
-        tqdm.write(f"a result could not be kept for the next time: {error}")
+def checked(run, data, architectures):
+    """Return layers and dataset of a run once a step of it is known to work."""
+    dataset = named("dataset", run.dataset, data)
+    build = named("architecture", run.architecture, architectures)
+    layers = build(dataset.features, dataset.classes)
+    network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
+    if run.samples:
+        drawn(dataset, run.samples, (0,))
+    network.check_gradients(dataset.Yt, dataset.Ct)
+    return layers, dataset
+
+
+def named(kind, name, known):
+    """Return known[name]; raises ValueError that says which names there are."""
+    if name in known:
+        return known[name]
+    near = get_close_matches(str(name), known, n=1, cutoff=0.4)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"there is no {kind} {name!r}, only {', '.join(known)}.{meant}")
 
 
 def side_by_side(jobs, data, n_jobs):
@@ -348,6 +394,7 @@ def side_by_side(jobs, data, n_jobs):
     they are performed again, unless that happens twice and none was done in between.
     """
     missing, before = {job[0]: job for job in jobs}, None
+    cloudpickle.register_pickle_by_value(helpers)  # workers get the code as it is here
     while missing:
         try:
             with workers(data):
@@ -364,8 +411,8 @@ def side_by_side(jobs, data, n_jobs):
 
 
 def numbered(number, run, layers, data):
-    """Return the number of a run, its Result, and a digest of the code behind it."""
-    return number, perform(run, layers, data), store.CODE
+    """Return the number of a run, its parameters and its history."""
+    return number, *perform(run, layers, data)
 
 
 def run_all(runs, data, n_jobs=-1, architectures=None):
@@ -383,7 +430,8 @@ def run_all(runs, data, n_jobs=-1, architectures=None):
 def summary(results, data=None):
     """Return a table with one row per run: final accuracies in %, mean and sd.
 
-    "low" and "high" bound the mean validation accuracy, with a confidence of 95 %. With
+    "failed" counts the replicas that have failed; all else is about the others. "low"
+    and "high" bound the mean validation accuracy, with a confidence of 95 %. With
     `data` the best possible accuracy, and the distance to it, stand beside it.
     """
     rows = []
@@ -393,12 +441,12 @@ def summary(results, data=None):
             "network": result.run.architecture,
             "parameters": result.network.parameters.shape[-1],
             "replicas": len(result.run.seeds),
+            "failed": int(result.failed().sum()),
         }
         for part in ("train", "validation"):
-            percent = 100 * result.final(f"{part}_accuracy")
-            row[part] = percent.mean()
-            row[f"{part} sd"] = pd.Series(percent).std(skipna=False)
-        row["low"], row["high"] = interval(percent)[1:]
+            values = pd.Series(percent(result, part))
+            row[part], row[f"{part} sd"] = values.mean(), values.std()
+        row["low"], row["high"] = interval(validation(result))[1:]
         if data:
             row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
             row["to ceiling"] = row["ceiling"] - row["validation"]
@@ -406,24 +454,29 @@ def summary(results, data=None):
     return pd.DataFrame(rows)
 
 
+def percent(result, part):
+    """Return final accuracies in %, one per replica, NaN where it has failed."""
+    return 100 * np.where(result.failed(), np.nan, result.final(f"{part}_accuracy"))
+
+
 def validation(result):
-    """Return the final validation accuracies in %, one per replica."""
-    return 100 * result.final("validation_accuracy")
+    """Return the final validation accuracies in %, NaN where a replica has failed."""
+    return percent(result, "validation")
 
 
 def gap(result):
     """Return training − validation accuracy in points, one value per replica."""
-    return 100 * result.final("train_accuracy") - validation(result)
+    return percent(result, "train") - validation(result)
 
 
 def averaged_accuracy(result, data):
     """Return the validation accuracy of the replicas' averaged probabilities, in %.
 
-    Samples go through in chunks that fit a cache.
+    Samples go through in chunks that fit a cache; failed replicas have no voice.
     """
-    m, right = data.Yv.shape[1], 0
+    m, right, sound = data.Yv.shape[1], 0, ~result.failed()
     for start in range(0, m, CHUNK):
         part = slice(start, start + CHUNK)
-        probabilities = result.network.probabilities(data.Yv[:, part]).mean(axis=0)
-        right += np.count_nonzero(is_correct(probabilities, data.Cv[:, part]))
+        probabilities = result.network.probabilities(data.Yv[:, part])[sound]
+        right += np.count_nonzero(is_correct(probabilities.mean(axis=0), data.Cv[:, part]))
     return 100 * right / m

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
+from helpers.network import Network
+
 
 class DivergenceError(ArithmeticError):
     """The loss of a single network stopped being finite."""
@@ -114,17 +116,22 @@ def train(
 ):
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
-    The history has an array (epochs + 1, ...) for every name that `record(network,
-    data)` returns, row 0 being the network as it came; with `every` = k it records
-    after every k-th epoch only, and after the last. A replica of a stack whose records
-    stop being finite is frozen: its history is NaN from then on, its parameters are
-    those of its last finite record, and the others go on.
+    The history has an array (records, ...) for every name that `record(network, data)`
+    returns, and under "epoch" the epochs (records,) after which it was called: 0, the
+    network as it came, every k-th one with `every` = k, and the last. A replica of a
+    stack whose records stop being finite is frozen: its history is NaN from then on,
+    its parameters are those of its last finite record, and the others go on.
 
-    Raises DivergenceError when that happens to a single network.
+    Raises DivergenceError when that happens to a single network, and ValueError for
+    settings that are none, samples that do not fit the network, or a layer whose
+    gradients do not fit its blocks.
     """
+    require_counts(epochs=epochs, batch_size=batch_size, every=every)
+    if isinstance(network, Network):
+        network.check_gradients(data.Yt, data.Ct)
     optimizer = SGD(learning_rate, momentum, weight_decay)
     history, healthy = [record(network, data)], network.parameters.copy()
-    frozen = np.zeros(network.parameters.shape[:-1], bool)
+    recorded, frozen = [0], np.zeros(network.parameters.shape[:-1], bool)
     count = range(epochs)
     for epoch in tqdm(count, unit="epoch") if progress else count:
         factor = schedule(epoch / epochs)
@@ -139,10 +146,19 @@ def train(
                 check_single(frozen, epoch + 1, learning_rate)
                 network.parameters[frozen] = healthy[frozen]
                 healthy = network.parameters.copy()
+                recorded.append(epoch + 1)
                 history.append(
                     {name: np.where(frozen, np.nan, row[name]) for name in row}
                 )
-    return {name: np.array([row[name] for row in history]) for name in history[0]}
+    rows = {name: np.array([row[name] for row in history]) for name in history[0]}
+    return {"epoch": np.array(recorded)} | rows
+
+
+def require_counts(**counts):
+    """Raise ValueError for what should be a whole number of at least one."""
+    for name, count in counts.items():
+        if not isinstance(count, (int, np.integer)) or count < 1:
+            raise ValueError(f"{name} = {count!r}: give a whole number, at least 1")
 
 
 def check_single(frozen, epoch, learning_rate):
@@ -150,5 +166,6 @@ def check_single(frozen, epoch, learning_rate):
     if frozen.ndim == 0 and frozen:
         raise DivergenceError(
             f"the loss stopped being finite in epoch {epoch} at learning rate "
-            f"{learning_rate:g}: try a smaller learning rate or a decaying schedule"
+            f"{np.max(learning_rate):g}: try a smaller learning rate or a decaying "
+            "schedule"
         )

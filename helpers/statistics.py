@@ -5,7 +5,9 @@ networks are compared seed by seed. "Better" is said only where a confidence int
 excludes zero; where several comparisons are made at once, their intervals widen until
 all of them hold together with the same confidence (Bonferroni).
 
-Values are arrays (replicas,), in whatever unit; a result is in the same.
+Values are arrays (replicas,), in whatever unit; a result is in the same. A replica
+whose training failed has the value NaN: it is left out of means and intervals, which
+are those of the others, and a comparison says how many pairs it lost in this way.
 """
 
 from dataclasses import dataclass
@@ -19,12 +21,11 @@ CONFIDENCE = 0.95
 def interval(values, comparisons=1):
     """Return the mean and its two-sided interval, mean ± t s/√n of Student's t.
 
-    Of k `comparisons` each gets the confidence 1 − 0.05/k. A single value leaves the
-    interval unknown, NaN, and one that is not finite also the mean.
+    Of k `comparisons` each gets the confidence 1 − 0.05/k. Values that are not finite
+    are left out. A single value leaves the interval unknown, NaN, and none the mean.
     """
     values = np.asarray(values, float)
-    if not np.isfinite(values).all():
-        return np.nan, np.nan, np.nan
+    values = values[np.isfinite(values)]
     n, mean = values.size, values.mean() if values.size else np.nan
     if n < 2:
         return mean, np.nan, np.nan
@@ -38,13 +39,17 @@ class Comparison:
     """How much larger one is than the other, pair by pair: a mean and its interval.
 
     `effect` is Cohen's d of the pairs, the mean difference in units of its standard
-    deviation, which does not depend on the number of seeds.
+    deviation, which does not depend on the number of seeds. `failed` of all `pairs`
+    could not be compared, because a training failed; the others were. As text it reads
+    "+1.20 (+0.30 to +2.10)", with as many digits as `format` is asked for.
     """
 
     difference: float
     low: float
     high: float
     effect: float
+    failed: int = 0
+    pairs: int = 0
 
     @property
     def larger(self):
@@ -58,23 +63,45 @@ class Comparison:
         """Say "better", "worse" or "undecided", where more is better."""
         return {True: "better", False: "worse", None: "undecided"}[self.larger]
 
+    def __format__(self, digits):
+        """Return difference and interval, and how many pairs failed if any did."""
+        one, low, high = (
+            f"{x:+{digits or '.2f'}}".replace("-", "−")
+            for x in (self.difference, self.low, self.high)
+        )
+        lost = f", {self.failed} of {self.pairs} pairs failed" if self.failed else ""
+        return f"{one} ({low} to {high}{lost})"
+
+    def __str__(self):
+        """Return the same with two digits."""
+        return format(self, "")
+
 
 def compare(one, other, comparisons=1):
-    """Return the Comparison one − other of paired values, one of k `comparisons`."""
-    difference = np.asarray(one, float) - np.asarray(other, float)
+    """Return the Comparison one − other of paired values, one of k `comparisons`.
+
+    A pair of which one is not finite is left out and counted.
+    """
+    every = np.asarray(one, float) - np.asarray(other, float)
+    difference = every[np.isfinite(every)]
     mean, low, high = interval(difference, comparisons)
     sd = difference.std(ddof=1) if difference.size > 1 else np.nan
     scattered = sd > np.finfo(float).eps * abs(mean)  # more than rounding does
     effect = mean / sd if scattered else np.nan
-    return Comparison(float(mean), float(low), float(high), float(effect))
+    failed = every.size - difference.size
+    numbers = map(float, (mean, low, high, effect))
+    return Comparison(*numbers, failed=failed, pairs=every.size)
 
 
 def all_hold(truths):
-    """Return False if one is False, else None if one is None, else True."""
+    """Return False if one is False, else None if one is None, else True.
+
+    Without any evidence nothing is decided: None.
+    """
     truths = list(truths)
     if False in truths:
         return False
-    return None if None in truths else True
+    return None if None in truths or not truths else True
 
 
 def deciding(compared):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from helpers import store, synthetic
+from helpers import synthetic
 from helpers.datasets import Dataset
 
 mpl.use("Agg")
@@ -20,14 +20,6 @@ settings.load_profile("project")
 def frozen(array):
     array.setflags(write=False)
     return array
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_is_kept():
-    """Train in every test anew; the tests of the store have one of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "key", lambda run, layers, data: None)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from helpers import experiments, store
-from helpers.experiments import Result, Run, perform_all, run_all
+from helpers import experiments, layers
+from helpers.experiments import Run, perform_all, run_all
 
 RUNS = [
     Run("blobs", architecture, seeds=(seed, seed + 1), epochs=3)
@@ -63,7 +63,13 @@ def test_runs_are_performed_by_the_workers(cluster, scheduler, data, monkeypatch
 
 
 def numbered_by_process(number, run, layers, data):
-    return number, Result(run, None, {"process": os.getpid()}), store.CODE
+    parameters, history = experiments.perform(run, layers, data)
+    return number, parameters, history | {"process": os.getpid()}
+
+
+def test_the_workers_perform_the_code_of_this_process(scheduler, data, monkeypatch):
+    monkeypatch.setattr(layers.Tanh, "__call__", lambda self, z: 0 * z)
+    assert_equal(run_all(RUNS[-2:], data), run_all(RUNS[-2:], data, n_jobs=1))
 
 
 def test_data_lost_with_all_workers_cost_time_but_no_results(cluster, scheduler, data):
@@ -93,7 +99,7 @@ def test_jobs_that_are_cancelled_again_and_again_are_given_up(data, monkeypatch)
         performed.append(number)
         if number == 11:
             raise CancelledError
-        return number, job, store.CODE
+        return number, job, None
 
     monkeypatch.setattr(experiments, "numbered", cancelled)
     jobs = [(number, None) for number in (10, 11, 12)]

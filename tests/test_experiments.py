@@ -1,5 +1,6 @@
 """Runs: pairing, replicas, processes, and the tables made of their results."""
 
+import math
 from dataclasses import replace
 
 import joblib
@@ -9,7 +10,7 @@ from scipy import stats
 
 from helpers import experiments, sgd
 from helpers.experiments import ARCHITECTURES, Result, Run, perform, run_all, summary
-from helpers.layers import HiddenLayer, OutputLayer
+from helpers.layers import HiddenLayer, Layer, OutputLayer, Tanh
 from helpers.losses import LeastSquares, softmax
 from helpers.network import Network
 
@@ -26,6 +27,7 @@ def run(data, **settings):
 
 
 def assert_equal(one, two, tolerance=0):
+    np.testing.assert_array_equal(one.history["epoch"], two.history["epoch"])
     for a, b in zip(
         [one.network.parameters, *one.history.values()],
         [two.network.parameters, *two.history.values()],
@@ -94,7 +96,7 @@ def test_architectures_may_be_given(data):
     ((_, streamed),) = experiments.perform_all(RUNS[:1], {"blobs": data}, 1, given)
     assert_equal(results[0], streamed)
     assert results[0].network.parameters.shape == (2, 7 * 2 + 7 + 3 * 7 + 3)
-    with pytest.raises(KeyError, match="1 hidden"):
+    with pytest.raises(ValueError, match="no architecture '1 hidden', only softmax"):
         run_all(RUNS[1:], {"blobs": data}, 1, architectures=given)
 
 
@@ -293,14 +295,102 @@ def test_settings_of_another_number_than_the_seeds_are_refused(name):
         Run("blobs", seeds=(0, 1, 2), samples=40, **{name: (0.1, 0.2)})
 
 
-def test_no_seeds_are_refused():
-    with pytest.raises(ValueError, match="seeds is empty"):
-        Run("blobs", seeds=())
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"seeds": ()}, r"seeds = \(\): give one for each replica"),
+        ({"seeds": 3}, "seeds = 3: give one for each replica"),
+        ({"epochs": -3}, "epochs = -3: give a whole number, at least 1"),
+        ({"batch_size": 0}, "batch_size = 0: give a whole number, at least 1"),
+        ({"every": 0}, "every = 0: give a whole number, at least 1"),
+        ({"learning_rate": "fast"}, "learning_rate = 'fast': give a finite number"),
+        ({"momentum": math.nan}, "momentum = nan: give a finite number"),
+        ({"weight_decay": [[0.1]]}, "weight_decay = .*: give a finite number"),
+    ],
+)
+def test_settings_that_are_none_are_refused_where_they_are_given(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Run("blobs", **wrong)
 
 
-def test_records_after_less_than_an_epoch_are_refused():
-    with pytest.raises(ValueError, match="every = 0: record after every epoch"):
-        Run("blobs", every=0)
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_a_sequence_of_settings_may_be_of_any_kind(data, kind):
+    rates = {"learning_rate": kind([0.1, 0.2]), "seeds": kind([4, 5])}
+    given = Run("blobs", epochs=1, **rates)
+    assert given == Run("blobs", epochs=1, learning_rate=(0.1, 0.2), seeds=(4, 5))
+    assert hash(given) is not None
+    assert run_all([given], {"blobs": data}, 1)[0].network.parameters.shape[0] == 2
+
+
+@pytest.fixture
+def nothing_is_trained(monkeypatch):
+    def fail(*jobs):
+        raise AssertionError("jobs were sent out")
+
+    monkeypatch.setattr(experiments, "side_by_side", fail)
+
+
+def rows_of_samples(data):
+    return replace(data, Yt=data.Yt.T, Yv=data.Yv.T)
+
+
+@pytest.mark.parametrize(
+    ("runs", "change", "sentence"),
+    [
+        ([Run("blob")], {}, "no dataset 'blob', only blobs. Did you mean 'blobs'"),
+        ([Run("blobs", "1 hiden")], {}, "no architecture '1 hiden', .* '1 hidden'?"),
+        ([Run("blobs", "x")], {}, r"no architecture 'x', only .*ResNet\.$"),
+        (Run("blobs"), {}, r"runs is a single Run: give a list, \[run\]"),
+        ([Run("blobs", samples=101)], {}, "100 training samples, .* not 101"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_anything_is_sent_out(
+    data, nothing_is_trained, runs, change, sentence
+):
+    with pytest.raises(ValueError, match=sentence):
+        run_all(runs, {"blobs": data})
+
+
+WRONG_LAYERS = {
+    "features": lambda n, c: [HiddenLayer(7, 5), OutputLayer(5, c)],
+    "classes": lambda n, c: [HiddenLayer(n, 5), OutputLayer(5, 10)],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_LAYERS)
+def test_layers_that_do_not_fit_the_data_are_told_before_anything_is_sent_out(
+    data, nothing_is_trained, wrong
+):
+    with pytest.raises(ValueError, match=wrong):
+        run_all([Run("blobs", wrong)], {"blobs": data}, architectures=WRONG_LAYERS)
+
+
+def test_a_layer_without_parameters_has_no_gradient_norm(data):
+    """An activation layer has no parameters; the others keep their numbers."""
+
+    class Activation(Layer):
+        def __init__(self, width):
+            self.inputs = self.outputs = width
+            self.shapes = {}
+
+        def forward(self, x):
+            return np.tanh(x), np.tanh(x)
+
+        def backward(self, kept, dy):
+            return (1 - kept**2) * dy, ()
+
+    layers = [OutputLayer(2, 4), Activation(4), OutputLayer(4, 3)]
+    network = Network(layers, experiments.generators([0, 1], "weights"), dtype=float)
+    same = Network([HiddenLayer(2, 4), OutputLayer(4, 3)]).with_parameters(
+        network.parameters
+    )
+    norms = experiments.gradient_norms(network, data)
+    expected = experiments.gradient_norms(same, data)
+    np.testing.assert_allclose(norms["layer 3"], expected["layer 2"])
+    assert [name for name in norms if name.startswith("layer")] == [
+        "layer 1",
+        "layer 3",
+    ]
 
 
 def test_holding_out_all_samples_is_refused():
@@ -309,7 +399,7 @@ def test_holding_out_all_samples_is_refused():
 
 
 def test_divergence_is_seen_in_whatever_is_recorded():
-    history = {"distance": np.array([[1.0, 1], [2, np.nan]])}
+    history = {"epoch": np.arange(2), "distance": np.array([[1.0, 1], [2, np.nan]])}
     assert Result(Run("blobs", seeds=(3, 4)), None, history).diverged() == {1: 1}
 
 
@@ -328,7 +418,10 @@ def test_tuples_give_each_replica_its_own_settings(data, samples):
         part = Result(
             stack.run,
             stack.network.with_parameters(stack.network.parameters[[r]]),
-            {name: values[:, [r]] for name, values in stack.history.items()},
+            {
+                name: values if name == "epoch" else values[:, [r]]
+                for name, values in stack.history.items()
+            },
         )
         assert_equal(part, single, 1e-6)
 
@@ -419,17 +512,51 @@ def test_summary_sets_the_best_possible_accuracy_beside_it(data):
     assert table.loc[1, ["ceiling", "to ceiling"]].isna().all()
 
 
-def faked(*finals):
-    names = ("train_accuracy", "validation_accuracy")
-    history = {name: np.array([v, v]) for name, v in zip(names, finals, strict=True)}
-    return Result(Run("blobs"), None, history)
+def faked(train, validation=None):
+    validation = train if validation is None else validation
+    finals = {"train_accuracy": train, "validation_accuracy": validation}
+    history = {name: np.array([v, v], float) for name, v in finals.items()}
+    seeds = tuple(range(len(train)))
+    network = Network([OutputLayer(2, 3)])
+    network.parameters = np.zeros((len(train), 9))
+    return Result(Run("blobs", seeds=seeds), network, {"epoch": [0, 1], **history})
 
 
 def test_validation_and_gap_are_in_points():
-    train, one = np.random.default_rng(0).random((2, 6))
+    train, one = 0.8 + 0.1 * np.random.default_rng(0).random((2, 6))
     result = faked(train, one)
     np.testing.assert_allclose(experiments.validation(result), 100 * one)
     np.testing.assert_allclose(experiments.gap(result), 100 * (train - one))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "failed"),
+    [
+        ([0.9, 0.95, 0.71], [False, False, False]),
+        ([0.9, 0.95, 0.69], [False, False, True]),
+        ([0.9, np.nan, 0.91], [False, True, False]),
+        ([np.nan, np.nan], [True, True]),
+        ([0.2], [False]),
+    ],
+)
+def test_failed_is_frozen_or_twenty_points_below_the_median(accuracies, failed):
+    assert faked(accuracies).failed().tolist() == failed
+
+
+def test_a_failed_replica_is_counted_beside_the_mean_of_the_others():
+    sound, lost = faked([0.9, 0.92, 0.91]), faked([0.9, np.nan, 0.92, 0.91, 0.3])
+    one, other = summary([sound, lost]).to_dict("records")
+    assert (one.pop("replicas"), one.pop("failed")) == (3, 0)
+    assert (other.pop("replicas"), other.pop("failed")) == (5, 2)
+    assert one == pytest.approx(other)
+    assert one["high"] - one["low"] < 10
+    assert np.isnan(experiments.validation(lost)).tolist() == [0, 1, 0, 0, 1]
+
+
+def test_a_stack_that_failed_as_a_whole_has_no_mean():
+    (row,) = summary([faked([np.nan, np.nan])]).to_dict("records")
+    assert row["failed"] == 2
+    assert np.isnan(row["validation"])
 
 
 @pytest.mark.parametrize("chunk", [16, 512])
@@ -443,3 +570,27 @@ def test_averaged_accuracy_is_that_of_the_mean_probabilities(data, chunk, monkey
     right = np.mean(singles, axis=0).argmax(axis=0) == data.Cv.argmax(axis=0)
     expected = pytest.approx(100 * right.mean())
     assert experiments.averaged_accuracy(result, data) == expected
+
+
+def test_failed_replicas_have_no_voice_in_the_average(data):
+    result = run(data, seeds=(0, 1, 2), learning_rate=(0.1, 0.2, 1e30))
+    assert result.failed().tolist() == [False, False, True]
+    others = run(data, seeds=(0, 1), learning_rate=(0.1, 0.2))
+    averaged = experiments.averaged_accuracy(result, data)
+    assert averaged == experiments.averaged_accuracy(others, data)
+
+
+def replaced(self, z):
+    """Take the place of tanh in this process alone."""
+    return 0 * z
+
+
+def test_workers_perform_the_code_of_this_process(data, monkeypatch):
+    """Also what is replaced or reloaded after they have started."""
+    runs = [Run("blobs", "1 hidden", seeds=(s,), epochs=1) for s in (0, 1)]
+    before = run_all(runs, {"blobs": data}, 2)
+    monkeypatch.setattr(Tanh, "__call__", replaced)
+    after, here = (run_all(runs, {"blobs": data}, n) for n in (2, 1))
+    for one, two, old in zip(after, here, before, strict=True):
+        assert_equal(one, two)
+        assert not np.array_equal(one.network.parameters, old.network.parameters)

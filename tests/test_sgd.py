@@ -200,6 +200,7 @@ def test_a_trained_stack_equals_its_single_runs(blobs, dtype, own):
         np.testing.assert_allclose(
             stack.parameters[r], network.parameters, rtol=0, atol=tolerance
         )
+        assert history["epoch"].tolist() == single.pop("epoch").tolist()
         for name, values in single.items():
             np.testing.assert_allclose(history[name][:, r], values, atol=tolerance)
 
@@ -212,6 +213,7 @@ def test_history_starts_with_the_untrained_network(blobs, replicas):
     before = network.with_parameters(network.parameters.copy())
     history = sgd.train(network, data, rng=rng, progress=False, **SETTINGS)
     shape = (4, replicas) if replicas else (4,)
+    assert history.pop("epoch").tolist() == [0, 1, 2, 3]
     assert {values.shape for values in history.values()} == {shape}
     for row, net in ((0, before), (-1, network)):
         for part, X, C in (
@@ -269,13 +271,12 @@ def test_the_defaults_are_200_plain_epochs_of_64_samples_at_a_rate_of_a_tenth():
     np.testing.assert_array_equal(train(), train(**said, **plain))
 
 
-def test_no_epoch_at_all_records_the_network_as_it_came(blobs):
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, "two"])
+def test_counts_that_are_none_are_refused_by_name(blobs, name, value):
     rng = np.random.default_rng(0)
-    network = Network(LAYERS, rng)
-    before = network.parameters.copy()
-    history = sgd.train(network, blobs(), rng=rng, epochs=0, progress=False)
-    assert {values.shape for values in history.values()} == {(1,)}
-    np.testing.assert_array_equal(network.parameters, before)
+    with pytest.raises(ValueError, match=f"{name} = {value!r}: give a whole number"):
+        sgd.train(Network(LAYERS, rng), blobs(), rng=rng, **{name: value})
 
 
 def diverge(rng, learning_rate, batch_size=60):
@@ -327,8 +328,9 @@ def test_a_frozen_replica_keeps_its_last_finite_parameters_and_stays_frozen():
 def test_a_single_network_that_diverges_says_when_and_at_which_rate():
     first = np.isnan(diverge(rngs(0), 75.0)).argmax()
     message = f"in epoch {first} at learning rate 75: try a smaller"
-    with pytest.raises(sgd.DivergenceError, match=message):
-        diverge(np.random.default_rng(0), 75.0)
+    for rate in (75.0, np.array([75.0])):
+        with pytest.raises(sgd.DivergenceError, match=message):
+            diverge(np.random.default_rng(0), rate)
 
 
 def test_what_overflows_within_an_epoch_diverges_without_a_warning():
@@ -345,7 +347,9 @@ def test_every_skips_records_but_never_the_last(blobs):
         history = sgd.train(
             network, data, rng=rng, every=every, progress=False, **settings
         )
-        return history["train_loss"]
+        return history["train_loss"], history["epoch"].tolist()
 
     for every, rows in ((2, [0, 2, 4, 5]), (3, [0, 3, 5])):
-        np.testing.assert_array_equal(losses(every), losses(1)[rows])
+        found, epochs = losses(every)
+        assert epochs == rows
+        np.testing.assert_array_equal(found, losses(1)[0][rows])

@@ -34,11 +34,16 @@ def test_an_interval_is_students(rng, n, k):
     assert interval(list(values), k) == interval(values, k)
 
 
-@pytest.mark.parametrize("values", [[7.0], [1, np.nan, 2], [np.nan, np.nan]])
-def test_one_value_or_nan_leaves_the_interval_unknown(values):
+@pytest.mark.parametrize("values", [[7.0], [np.nan, 7.0], [np.nan, np.nan]])
+def test_one_value_or_none_leaves_the_interval_unknown(values):
     mean, low, high = interval(values)
-    np.testing.assert_equal(mean, np.mean(values))
+    np.testing.assert_equal(mean, values[-1])
     assert np.isnan([low, high]).all()
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_what_failed_is_left_out_of_an_interval(lost):
+    assert interval([1.0, lost, 2.0, 4.0], 3) == interval([1.0, 2.0, 4.0], 3)
 
 
 def test_equal_values_have_an_interval_without_width():
@@ -56,7 +61,8 @@ def test_a_comparison_is_the_paired_t_test(rng, k):
     assert found.effect == pytest.approx(
         (one - other).mean() / (one - other).std(ddof=1)
     )
-    assert all(type(value) is float for value in vars(found).values())
+    assert (found.failed, found.pairs) == (0, 12)
+    assert all(type(value) in {float, int} for value in vars(found).values())
 
 
 def test_the_effect_does_not_grow_with_the_number_of_seeds(rng):
@@ -92,11 +98,26 @@ def test_better_is_the_larger_one():
     assert (compare(high, low).larger, compare(low, high).larger) == (True, False)
 
 
-def test_a_comparison_of_one_pair_or_with_nan_is_undecided():
-    for one, other in [([9.0], [1.0]), ([9.0, np.nan, 9.1], [1.0, 1.0, 1.0])]:
-        found = compare(one, other)
-        assert found.word == "undecided"
-        assert math.isnan(found.effect)
+@pytest.mark.parametrize("one", [[9.0], [9.0, np.nan], [np.nan, np.nan]])
+def test_a_comparison_of_less_than_two_pairs_is_undecided(one):
+    found = compare(one, np.ones(len(one)))
+    assert found.word == "undecided"
+    assert math.isnan(found.effect)
+
+
+def test_a_failed_replica_costs_its_pair_and_is_counted():
+    one, other = [9.0, np.nan, 9.1, 9.3, 8.8], [1.0, 1.0, 1.2, np.nan, 1.1]
+    found, sound = compare(one, other), compare([9.0, 9.1, 8.8], [1.0, 1.2, 1.1])
+    assert (found.failed, found.pairs) == (2, 5)
+    assert (found.low, found.high) == (sound.low, sound.high)
+    assert found.word == "better"
+    assert f"{found:.1f}" == "+7.9 (+7.5 to +8.2, 2 of 5 pairs failed)"
+
+
+def test_a_comparison_reads_as_difference_and_interval():
+    found = Comparison(-1.234, -2.0, 0.5, 1.0)
+    assert str(found) == f"{found}" == "−1.23 (−2.00 to +0.50)"
+    assert f"{found:.1f}" == "−1.2 (−2.0 to +0.5)"
 
 
 def test_pairs_without_spread_have_no_effect_size():
@@ -126,7 +147,7 @@ def test_an_interval_lies_below_a_limit_or_above_or_contains_it(bounds, is_below
 @pytest.mark.parametrize(
     ("truths", "together"),
     [
-        ([], True),
+        ([], None),
         ([True, True], True),
         ([True, None], None),
         ([None, True], None),

@@ -1,0 +1,158 @@
+"""The choice of a learning rate: one that another processor would choose as well.
+
+Rounding differs from processor to processor, and a step at the edge of stability turns
+that into a network that learns or does not. So a try is a pair of learning rate η and
+momentum μ, of effective step η/(1 − μ), it is made with several seeds for all networks
+that will use it, at the length that will be used, and
+
+1. the **edge** is the largest effective step tried at which no replica is ruined; what
+   is chosen must stay a factor of two below;
+2. among these the lowest score wins, where the WORST seed counts: a seed's score is the
+   geometric mean of its losses over all networks and datasets;
+3. tries that are worse by no more than the winner's seeds differ, or by 0.1 %, are its
+   equals, and the gentlest of the equals is taken.
+
+Shapes: losses and accuracies (pairs, tries, seeds), a pair being a network and a
+dataset; NaN where a replica was frozen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from helpers import files
+
+RUINED = 0.25  # of the training samples: less is chance where these are few
+MARGIN = 2  # between what is chosen and the edge
+TIE = 1e-3  # differences of a loss that no reader would care about
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The rate and momentum chosen from `tries`, a table with a row per try.
+
+    `edge` is the largest effective step that ruined no replica, and `lead` how much
+    larger the score of the next try is that is no equal, as a fraction: NaN if there
+    is none.
+    """
+
+    learning_rate: float
+    momentum: float
+    edge: float
+    lead: float
+    tries: pd.DataFrame
+
+    @property
+    def step(self):
+        """The effective step η/(1 − μ)."""
+        return effective_step(self.learning_rate, self.momentum)
+
+    @property
+    def margin(self):
+        """How many times larger than the chosen step the edge is."""
+        return self.edge / self.step
+
+    def with_margin(self):
+        """Return the choice; raises ValueError unless it is MARGIN below the edge."""
+        if self.margin < MARGIN:
+            raise ValueError(
+                "no learning rate tried leaves a factor of two to the largest effective "
+                f"step that ruins no replica, {self.edge:g}: try smaller ones, from "
+                f"{self.learning_rate / 10:g} on, or scale the features to a deviation "
+                "of one"
+            )
+        return self
+
+    @property
+    def settings(self):
+        """What a Run asks for."""
+        return {"learning_rate": self.learning_rate, "momentum": self.momentum}
+
+
+def effective_step(learning_rate, momentum):
+    """Return η/(1 − μ), the sum of what one gradient moves in all later steps.
+
+    Rounded, so that equal steps are equal: 0.02/(1 − 0.9) is not 0.2 in binary.
+    """
+    return np.round(np.divide(learning_rate, 1 - np.asarray(momentum)), 12)
+
+
+def ruined(accuracies, steps):
+    """Return where a step was too large: frozen, or much worse than a gentler one.
+
+    Much worse is a training accuracy more than RUINED below the best that the same seed
+    reached with a smaller step. A network that a small step leaves half trained is not
+    ruined.
+    """
+    known = np.nan_to_num(accuracies, nan=0.0)
+    best = np.stack(
+        [known[:, steps < step].max(axis=1, initial=0.0) for step in steps], axis=1
+    )
+    return ~(accuracies >= best - RUINED)
+
+
+def choose(pairs, losses, accuracies):
+    """Choose among `pairs` of a learning rate and a momentum; return the Choice.
+
+    Where no try is as far below the edge as it should be, the gentlest is taken.
+    """
+    steps = effective_step(*map(np.array, zip(*pairs, strict=True)))
+    bad = ruined(accuracies, steps)
+    scores = np.exp(np.log(losses).mean(axis=0))
+    tries = pd.DataFrame(pairs, columns=["learning rate", "momentum"]).assign(
+        step=steps,
+        ruined=bad.sum(axis=(0, 2)),
+        best=scores.min(axis=1),
+        worst=scores.max(axis=1),
+    )
+    edge = edge_of(steps, bad.any(axis=(0, 2)))
+    winner, equals, others = ranked(tries, edge / MARGIN)
+    chosen = equals.sort_values(["step", "learning rate"]).iloc[0]
+    return Choice(
+        float(chosen["learning rate"]),
+        float(chosen["momentum"]),
+        float(edge),
+        float(others["worst"].min() / winner["worst"] - 1),
+        tries.assign(chosen=tries.index == chosen.name),
+    )
+
+
+def ranked(tries, limit):
+    """Return the best try up to a step, its equals (with itself), and the others."""
+    allowed = tries[tries["step"] <= max(limit, tries["step"].min())]
+    winner = allowed.loc[allowed["worst"].fillna(np.inf).idxmin()]
+    noise = max(winner["worst"] / winner["best"], 1 + TIE)
+    equal = allowed["worst"] <= noise * winner["worst"]
+    equal[winner.name] = True
+    return winner, allowed[equal], allowed[~equal]
+
+
+def edge_of(steps, bad):
+    """Return the largest step at which, and below which, nothing was ruined; or 0."""
+    first = steps[bad].min(initial=np.inf)
+    return steps[steps < first].max(initial=0.0)
+
+
+REFERENCE = files.ROOT / "data" / "reference.csv"
+
+
+def reference():
+    """Return the results behind the README's table, a row per dataset and network.
+
+    `make report` leaves them as they are, so that a run elsewhere can be compared.
+    """
+    return pd.read_csv(REFERENCE)
+
+
+def remark(choice, reference):
+    """Return a sentence: is this the choice of the run behind the README's table?"""
+    theirs = reference[["learning_rate", "momentum"]].iloc[0]
+    if np.allclose(theirs, [choice.learning_rate, choice.momentum]):
+        return "The run behind the README's table has made the same choice."
+    return (
+        "**Another choice than that of the run behind the README's table**, which was "
+        f"η = {theirs.iloc[0]:g} with μ = {theirs.iloc[1]:g}: another processor or "
+        "other versions round otherwise, so the accuracies below may differ from that "
+        "table by more than the seeds do."
+    )
