@@ -163,7 +163,7 @@ class Run:
 def number_or_tuple(name, value):
     """Return a finite number as float, a sequence of them as a tuple of floats.
 
-    Raises ValueError for anything else.
+    A float64 scalar of NumPy would turn float32 training into float64. Raises ValueError for anything else.
     """
     many = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
     numbers = tuple(value) if many else (value,)
@@ -299,10 +299,7 @@ def perform(run, layers, data):
 
 
 def per_replica(value):
-    """Return a tuple as a float32 column (replicas, 1), a number as Python's own.
-
-    A float64 scalar of NumPy would turn float32 training into float64.
-    """
+    """Return a tuple as a float32 column (replicas, 1), a number as it is."""
     if isinstance(value, tuple):
         return np.array(value, np.float32)[:, None]
     return value

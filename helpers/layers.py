@@ -62,6 +62,17 @@ class Identity:
         return np.ones((), y.dtype)
 
 
+def instance(activation):
+    """Return the activation, tanh if it is None.
+
+    Raises TypeError for a class in place of an instance.
+    """
+    if isinstance(activation, type):
+        name = activation.__name__
+        raise TypeError(f"activation is the class {name}: give an instance, {name}()")
+    return Tanh() if activation is None else activation
+
+
 class Layer:
     """The contract of every layer.
 
@@ -113,7 +124,7 @@ class HiddenLayer(Layer):
     def __init__(self, inputs, outputs, activation=None):
         """Declare W (outputs × inputs) and b (outputs × 1); tanh by default."""
         self.inputs, self.outputs = inputs, outputs
-        self.activation = activation or Tanh()
+        self.activation = instance(activation)
         self.shapes = {"W": (outputs, inputs), "b": (outputs, 1)}
 
     def forward(self, x, W, b):
@@ -142,7 +153,7 @@ class ResNetLayer(Layer):
         """Declare W1 (inner × width), b1, W2 (width × inner), b2; tanh by default."""
         inner = inner or width
         self.inputs = self.outputs = width
-        self.activation = activation or Tanh()
+        self.activation = instance(activation)
         self.outer = self.activation if outer else Identity()
         self.shapes = {
             "W1": (inner, width),

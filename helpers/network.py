@@ -24,11 +24,13 @@ class Network:
 
         Raises ValueError when a layer's inputs differ from the outputs before it.
         """
+        if not layers:
+            raise ValueError("a network needs a layer: the list of layers is empty")
         for number, (a, b) in enumerate(pairwise(layers), start=1):
             if a.outputs != b.inputs:
                 raise ValueError(
-                    f"layer {number} ({type(a).__name__}) has {a.outputs} outputs, but "
-                    f"layer {number + 1} ({type(b).__name__}) takes {b.inputs} inputs"
+                    f"layer {number} ({kind(a)}) has {a.outputs} outputs, but "
+                    f"layer {number + 1} ({kind(b)}) takes {b.inputs} inputs"
                 )
         self.layers, self.loss = list(layers), loss or CrossEntropy()
         self.shapes = [shape for layer in layers for shape in layer.shapes.values()]
@@ -100,7 +102,7 @@ class Network:
         for layer, k in zip(reversed(self.layers), reversed(kept), strict=True):
             dZ, blocks = layer.backward(k, dZ)
             gradients[:0] = blocks
-        return join(gradients), dZ
+        return join(gradients, self.parameters.shape[:-1]), dZ
 
     def jvp(self, kept, dX, d):
         """Return J (dX, d): the change of the scores to first order."""
@@ -129,7 +131,9 @@ class Network:
         """Return loss and accuracy over all samples, one value each per replica.
 
         Samples go through in chunks of about `chunk` columns in all, which fit a cache.
+        Raises ValueError when X or C does not fit the layers.
         """
+        self.check_samples(X, C)
         m, replicas = X.shape[-1], math.prod(self.parameters.shape[:-1])
         step = max(1, chunk // replicas)
         loss = correct = 0
@@ -139,6 +143,73 @@ class Network:
             loss = loss + self.loss(scores, c) * x.shape[-1]
             correct = correct + np.count_nonzero(is_correct(scores, c), axis=-1)
         return loss / m, correct / m
+
+    def check_samples(self, X, C):
+        """Raise ValueError when X (..., features, m) or C (..., classes, m) misfits."""
+        first, last, m = self.layers[0], self.layers[-1], X.shape[-1]
+        if X.shape[-2:-1] != (first.inputs,):
+            hint = ": samples belong in columns, give X.T" if m == first.inputs else ""
+            raise ValueError(
+                f"X of shape {X.shape} is not (..., {first.inputs} features, samples), "
+                f"which layer 1 ({kind(first)}) takes{hint}"
+            )
+        if C.shape[-2:] != (last.outputs, m):
+            raise ValueError(
+                f"C of shape {C.shape} is not (..., {last.outputs} classes, {m} "
+                f"samples): layer {len(self.layers)} ({kind(last)}) has {last.outputs} "
+                f"outputs, X has {m} samples"
+            )
+
+    def check_gradients(self, X, C, samples=3):
+        """Raise ValueError when X, C or a layer's arrays have the wrong shape.
+
+        A few samples go forward and backward, and the sentence names the layer, its
+        block, and both shapes. It costs less than one epoch.
+        """
+        self.check_samples(X, C)
+        X, C = X[..., :samples], C[..., :samples]
+        m, replicas, kept = X.shape[-1], self.parameters.shape[:-1], []
+        for number, layer in enumerate(self.layers, start=1):
+            name = f"layer {number} ({kind(layer)})"
+            X, k = in_words(name, layer.forward, X, *self._blocks[number - 1])
+            expect(f"the output of {name}", X, (layer.outputs, m))
+            kept.append((name, layer, k))
+        dX = self.loss.gradient(X, C)
+        expect("the gradient of the loss", dX, X.shape)
+        for name, layer, k in reversed(kept):
+            dX, blocks = in_words(name, layer.backward, k, dX)
+            expect(f"dx of {name}", dX, (layer.inputs, m))
+            if len(blocks) != len(layer.shapes):
+                raise ValueError(
+                    f"{name} has the blocks {[*layer.shapes]}, but its backward pass "
+                    f"returns {len(blocks)} gradients"
+                )
+            for block, gradient in zip(layer.shapes, blocks, strict=True):
+                shape = (*replicas, *layer.shapes[block])
+                expect(f"the gradient of {block} of {name}", gradient, shape)
+
+
+def kind(layer):
+    """Return the name of the layer's class."""
+    return type(layer).__name__
+
+
+def in_words(name, function, *arguments):
+    """Call a pass of the layer `name`, which an error of NumPy's then mentions."""
+    try:
+        return function(*arguments)
+    except (ValueError, TypeError) as error:
+        shapes = [np.shape(argument) for argument in arguments if np.ndim(argument)]
+        raise ValueError(
+            f"the {function.__name__} pass of {name} fails on arrays of the shapes "
+            f"{shapes}: {error}"
+        ) from error
+
+
+def expect(what, array, shape):
+    """Raise ValueError unless the last axes of the array have this shape."""
+    if np.shape(array)[-len(shape) :] != tuple(shape):
+        raise ValueError(f"{what} has the shape {np.shape(array)}, expected {shape}")
 
 
 def is_correct(scores, C):
@@ -150,7 +221,12 @@ def is_correct(scores, C):
     return (scores >= right).sum(axis=-2, dtype=np.uint16) == 1
 
 
-def join(blocks):
-    """Return the blocks (..., rows, columns) as one flat vector (..., P)."""
-    replicas = blocks[0].shape[:-2]
-    return np.concatenate([block.reshape(*replicas, -1) for block in blocks], axis=-1)
+def join(blocks, replicas=()):
+    """Return the blocks (..., rows, columns) as one flat vector (..., P).
+
+    Without any block it is empty, one for each of the `replicas`.
+    """
+    if not blocks:
+        return np.zeros((*replicas, 0))
+    rows = [block.reshape(*block.shape[:-2], -1) for block in blocks]
+    return np.concatenate(rows, axis=-1)
