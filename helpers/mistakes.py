@@ -153,7 +153,9 @@ IN_LOSSES = [
     in_loss(
         "rounded to float32",
         "W b X",
-        lambda W, b, X, C, G, right: [g.astype(np.float32) for g in right],
+        lambda W, b, X, C, G, right: [
+            g.astype(np.float32).astype(float) for g in right
+        ],
     ),
     in_loss(
         "factor 2 of the square kept",
@@ -278,8 +280,8 @@ IN_LAYERS = [
     ),
     in_layer("σ′ left out, in J and Jᵀ", "x W b", HiddenLayer(4, 5, NoDerivative())),
     in_layer("ReLU mask inverted", "x W b", HiddenLayer(4, 9, InvertedMask()), False),
-    in_layer("gradient written into its input", "x W b", WritesIntoInput(4, 5)),
-    in_layer("last sample's gradient only", "W", LastSampleOnly(4, 5)),
+    in_layer("gradient written into its input", "x W b stack", WritesIntoInput(4, 5)),
+    in_layer("last sample's gradient only", "W stack", LastSampleOnly(4, 5)),
     in_layer("gradient taken after the update", "x", UpdatedTooSoon(4, 5)),
 ]
 

@@ -5,6 +5,7 @@ optimiser updates the whole network in one line. A leading axis is a stack of re
 the same layers, each replica with parameters of its own.
 """
 
+import copy
 import math
 from itertools import pairwise
 
@@ -61,7 +62,7 @@ class Network:
 
     def with_parameters(self, flat):
         """Return the same network with other parameters."""
-        other = Network(self.layers, loss=self.loss)
+        other = copy.copy(self)
         other.parameters = flat
         return other
 

@@ -44,6 +44,7 @@ def test_right_tests_cover_everything():
         "complex step",
         "central difference",
         "transpose",
+        "stack",
     }
     blocks = {f"layer: {b}" for b in ("x", "W", "b", "W1", "b1", "W2", "b2")}
     assert names >= {"loss: W", "loss: b", "loss: X", *blocks}
