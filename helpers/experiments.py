@@ -163,7 +163,8 @@ class Run:
 def number_or_tuple(name, value):
     """Return a finite number as float, a sequence of them as a tuple of floats.
 
-    A float64 scalar of NumPy would turn float32 training into float64. Raises ValueError for anything else.
+    A float64 scalar of NumPy would turn float32 training into float64. Raises
+    ValueError for anything else.
     """
     many = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
     numbers = tuple(value) if many else (value,)
@@ -475,5 +476,7 @@ def averaged_accuracy(result, data):
     for start in range(0, m, CHUNK):
         part = slice(start, start + CHUNK)
         probabilities = result.network.probabilities(data.Yv[:, part])[sound]
-        right += np.count_nonzero(is_correct(probabilities.mean(axis=0), data.Cv[:, part]))
+        right += np.count_nonzero(
+            is_correct(probabilities.mean(axis=0), data.Cv[:, part])
+        )
     return 100 * right / m

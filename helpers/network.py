@@ -200,7 +200,7 @@ def in_words(name, function, *arguments):
     try:
         return function(*arguments)
     except (ValueError, TypeError) as error:
-        shapes = [np.shape(argument) for argument in arguments if np.ndim(argument)]
+        shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)]
         raise ValueError(
             f"the {function.__name__} pass of {name} fails on arrays of the shapes "
             f"{shapes}: {error}"

@@ -57,8 +57,8 @@ class Choice:
         """Return the choice; raises ValueError unless it is MARGIN below the edge."""
         if self.margin < MARGIN:
             raise ValueError(
-                "no learning rate tried leaves a factor of two to the largest effective "
-                f"step that ruins no replica, {self.edge:g}: try smaller ones, from "
+                "no learning rate tried leaves a factor of two to the largest "
+                f"effective step that ruins no replica, {self.edge:g}: try smaller ones, from "
                 f"{self.learning_rate / 10:g} on, or scale the features to a deviation "
                 "of one"
             )

@@ -740,7 +740,7 @@ class OneForAll(HiddenLayer):
     """All replicas are given the weights of the first."""
 
     def backward(self, kept, dy):
-        x, W, y = kept
+        _, W, y = kept
         _, gradients = super().backward(kept, dy)
         first = W if W.ndim == 2 else W[:1]
         return first.mT @ (self.activation.derivative(y) * dy), gradients

@@ -255,3 +255,9 @@ def test_widths_and_activation_of_a_chain_can_be_chosen():
     assert second.shapes["W1"] == (2, 8)
     assert last.shapes["W"] == (5, 8)
     assert first.activation is second.activation is relu
+
+
+@pytest.mark.parametrize("layer", [HiddenLayer, ResNetLayer])
+def test_an_activation_given_as_a_class_is_named(layer):
+    with pytest.raises(TypeError, match=r"class ReLU: give an instance, ReLU\(\)"):
+        layer(3, 4, ReLU)

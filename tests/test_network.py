@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from helpers import checks
-from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
+from helpers.layers import HiddenLayer, Layer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy, LeastSquares, softmax
 from helpers.network import Network, is_correct, join
 
@@ -288,3 +288,127 @@ def test_probabilities_are_the_softmax_of_the_scores(draw):
     network = build(mixed(3), replicas=2)
     expected = softmax(network.forward(X)[0])
     np.testing.assert_array_equal(network.probabilities(X), expected)
+
+
+# --- what does not fit is named -------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", ["evaluate", "check_samples", "check_gradients"])
+def test_samples_in_rows_are_named_with_what_to_do(draw, use):
+    X, C = draw(m=16)
+    with pytest.raises(ValueError, match=r"shape \(16, 3\) .* columns, give X\.T"):
+        getattr(build(standard(2)), use)(X.T, C)
+
+
+@pytest.mark.parametrize("use", ["evaluate", "check_samples", "check_gradients"])
+def test_other_features_classes_or_numbers_of_samples_are_named(draw, use):
+    X, C = draw(m=16)
+    call = getattr(build(standard(2), replicas=2), use)
+    with pytest.raises(ValueError, match=r"3 features.*layer 1 \(HiddenLayer\)") as e:
+        call(X[:2], C)
+    assert ".T" not in str(e.value)
+    with pytest.raises(ValueError, match=r"4 classes.*layer 2 \(OutputLayer\)"):
+        call(X, C[:3])
+    with pytest.raises(ValueError, match="X has 16 samples"):
+        call(X, C[:, :8])
+
+
+class Unsummed(HiddenLayer):
+    def backward(self, kept, dy):
+        dx, (dW, _) = super().backward(kept, dy)
+        return dx, (dW, dy)
+
+
+class Unskipped(HiddenLayer):
+    def backward(self, kept, dy):
+        return super().backward(kept, dy)[0], ()
+
+
+class Transposed(HiddenLayer):
+    def backward(self, kept, dy):
+        dx, blocks = super().backward(kept, dy)
+        return dx.mT, blocks
+
+
+class Widened(HiddenLayer):
+    def forward(self, x, W, b):
+        y, kept = super().forward(x, W, b)
+        return np.concatenate([y, y], axis=-2), kept
+
+
+class OneNetworkOnly(HiddenLayer):
+    def backward(self, kept, dy):
+        x, W, _ = kept
+        return W.T @ dy, (dy @ x.T, dy.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (Unsummed, r"gradient of b of layer 1 \(Unsummed\) .*\(2, 5, 4\).*\(2, 5, 1\)"),
+        (Unskipped, r"layer 1 \(Unskipped\) has the blocks \['W', 'b'\].*0 gradients"),
+        (Transposed, r"dx of layer 1 \(Transposed\) .*\(2, 4, 3\).*\(3, 4\)"),
+        (Widened, r"output of layer 1 \(Widened\) has the shape \(2, 10, 4\)"),
+        (OneNetworkOnly, r"backward pass of layer 1 \(OneNetworkOnly\) fails"),
+    ],
+)
+def test_a_layer_whose_arrays_do_not_fit_is_named_with_its_block(draw, layer, words):
+    X, C = draw(m=16)
+    network = build([layer(3, 5), OutputLayer(5, 4)], replicas=2)
+    with pytest.raises(ValueError, match=words):
+        network.check_gradients(X, C, samples=4)
+
+
+@KINDS
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_layers_that_fit_pass_and_change_nothing(draw, kind, replicas):
+    network = build(kind(4), replicas=replicas)
+    assert network.check_gradients(*draw(m=16)) is None
+
+
+class Halved(Layer):
+    """A layer without parameters."""
+
+    inputs = outputs = 3
+    shapes = {}
+
+    def forward(self, x):
+        return x / 2, ()
+
+    def backward(self, kept, dy):
+        return dy / 2, ()
+
+    def jvp(self, kept, dx):
+        return dx / 2
+
+
+@pytest.mark.parametrize("replicas", [None, 2])
+def test_layers_without_parameters_work_alone_and_among_others(draw, replicas):
+    X, C = draw(m=16)
+    rngs = np.random.default_rng(0)
+    alone = Network([Halved()], rngs.spawn(replicas) if replicas else rngs)
+    lead = (replicas,) if replicas else ()
+    C3 = np.eye(3)[:, C.argmax(axis=0) % 3]
+    assert alone.parameters.shape == (*lead, 0)
+    assert alone.gradient(X, C3).shape == (*lead, 0)
+    alone.check_gradients(X, C3)
+    among = build([Halved(), OutputLayer(3, 4)], replicas=replicas)
+    gradient, dX = among.gradients(X, C)
+    plain = build([OutputLayer(3, 4)], replicas=replicas)
+    expected, dx = plain.gradients(X / 2, C)
+    np.testing.assert_array_equal(gradient, expected)
+    np.testing.assert_array_equal(dX, dx / 2)
+
+
+def test_a_network_needs_a_layer():
+    with pytest.raises(ValueError, match="list of layers is empty"):
+        Network([], np.random.default_rng(0))
+
+
+def test_a_network_of_ones_own_stays_one_with_other_parameters(draw):
+    class Mine(Network):
+        def value(self, X, C):
+            return 7.0
+
+    network = Mine([OutputLayer(3, 4)], np.random.default_rng(0))
+    assert network.with_parameters(0 * network.parameters).value(*draw()) == 7
