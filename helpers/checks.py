@@ -436,7 +436,8 @@ def vary(f, arguments, block):
 
 def replicated(f, x):
     """Return f with one number per replica of x, also where it does not use x."""
-    return lambda value: f(value) + np.zeros(value.shape[: value.ndim - x.ndim])
+    own = (1,) * np.ndim(f(x))
+    return lambda X: f(X) + np.zeros((*X.shape[: X.ndim - x.ndim], *own))
 
 
 def jacobian_tests(name, f, jvp, vjp, arguments, rng, analytic=True):

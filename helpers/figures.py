@@ -4,6 +4,7 @@ Functions take arrays and tables and return a figure; `save` writes it to `figur
 SVG with its numbers beside it as CSV, and shows it in the notebook.
 """
 
+import base64
 import io
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import SVG
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from PIL import Image
 
 from helpers import results
 
@@ -24,10 +26,16 @@ STYLES = plt.rcParams["axes.prop_cycle"].by_key()["linestyle"]
 MARKERS = "os^Dv"
 RATE, SIZE = "learning rate", "batch size"
 PLAIN = {"facecolor": "white", "linewidth": 0, "pad": 0.5}  # ground for a text
+PARTS = "without derivative", "with derivative"
 SHADES = 0.1, 100  # % above the lowest of a heat map
-# A hundredth of a point is finer than any printer; more digits only fill the disk.
+FLOOR = 1e-11  # residuals below change with the processor: rounding has a share in them
+APART = slice(None, None, 2)  # of the steps: lines so straight need no more points
+ANCHOR = 2.0**-7  # the step at which a guide meets its residual
+# A tenth of a point is finer than the eye; more digits only fill the disk.
 COORDINATES = re.compile(r'\b(?:d|x|y)="[^"]*"')
-DIGITS = re.compile(r"(\.\d\d)\d+")
+DECIMAL = re.compile(r"-?\d+\.\d+")
+BLANKS = re.compile(r"\s*([MLCQz])\s*")
+PNG = re.compile(r"(?<=base64,)[^\"]*")
 
 
 def save(fig, name, numbers):
@@ -35,10 +43,29 @@ def save(fig, name, numbers):
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(fig)
-    svg = COORDINATES.sub(lambda m: DIGITS.sub(r"\1", m[0]), buffer.getvalue())
+    svg = smaller(buffer.getvalue())
     results.write(f"{name}.svg", svg)
     results.write_csv(numbers, name, digits=4)  # no eye sees more in a picture
     return SVG(svg)
+
+
+def smaller(svg):
+    """Return an SVG that looks the same with fewer digits, blanks and colours."""
+    svg = COORDINATES.sub(lambda m: BLANKS.sub(r"\1", rounded(m[0])), svg)
+    return PNG.sub(lambda m: few_colours(m[0]), svg)
+
+
+def rounded(text):
+    """Return text with its decimal fractions rounded to tenths."""
+    return DECIMAL.sub(lambda m: f"{round(float(m[0]), 1):g}", text)
+
+
+def few_colours(png, colours=64):
+    """Return a picture, PNG in base64, with a palette of its own."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    picture.quantize(colours).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def panels(rows, columns, height=2.1, **options):
@@ -51,38 +78,44 @@ def panels(rows, columns, height=2.1, **options):
 def taylor(tests, columns, height=1.75):
     """Draw the residuals of Taylor or Jacobian tests against ε, one panel each.
 
-    Grey guides have the slopes 1 and 2; filled markers are the fitted steps.
+    Grey guides have the slopes 1 and 2.
     """
     rows = -(-len(tests) // columns)
     fig, axes = panels(rows, columns, height, sharex=True, sharey=True)
     for ax, test in zip(axes.flat, tests, strict=False):
-        anchor = np.argmax(test.fitted)  # the largest fitted step, if there is one
-        for power, residual in enumerate(test.residuals, start=1):
-            guide = residual[anchor] * (test.steps / test.steps[anchor]) ** power
-            ax.loglog(test.steps, guide, color="0.75", linestyle="-", linewidth=2.5)
-        for residual, colour, marker, label in zip(
-            test.residuals, COLOURS[1:], "o^", ("without", "with"), strict=False
+        steps, residuals = drawn(test)
+        for number, name, residual, colour, marker in zip(
+            (1, 2), PARTS, residuals, COLOURS[1:], "o^", strict=False
         ):
-            positive = np.where(residual > 0, residual, np.nan)
-            ax.loglog(test.steps, positive, marker, color=colour, mfc="none", mew=0.6)
-            ax.loglog(
-                test.steps[test.fitted],
-                positive[test.fitted],
-                marker,
-                color=colour,
-                label=f"{label} derivative",
-            )
+            ends = steps[[0, -1]]
+            meeting = residual[steps == ANCHOR] * (ends / ANCHOR) ** number
+            ax.loglog(ends, meeting, color="0.75", linestyle="-", linewidth=2.5)
+            look = {"color": colour, "mfc": "none", "mew": 0.6}
+            ax.loglog(steps, residual, marker, label=name, **look)
         first, second = test.orders
-        second = "noise" if np.isnan(second) else f"{second:.3f}"
-        ax.set_title(f"{test.name}\norder {first:.3f}, then {second}: {test.verdict}")
+        second = "noise" if np.isnan(second) else f"{second:.2f}"
+        title = f"{test.name}\norder {first:.2f}, then {second}: {test.verdict}"
+        ax.set_title(results.typeset(title))
     label_residuals(axes, len(tests))
     legend_below(fig, axes[0])
     return fig
 
 
+def drawn(test):
+    """Return the steps and the residuals (2, steps) of a test that a picture shows."""
+    residuals = two_digits(test.residuals[:, APART])
+    return test.steps[APART], np.where(residuals >= FLOOR, residuals, np.nan)
+
+
+@np.vectorize
+def two_digits(number):
+    """Return numbers with the digits that rounding errors leave the same everywhere."""
+    return float(f"{number:.1e}")
+
+
 def label_residuals(axes, used):
     """Name the axes of panels that show residuals against ε; hide those not used."""
-    axes[0, 0].set_ylim(1e-18, 1e2)
+    axes[0, 0].set_ylim(FLOOR / 3, 1e2)
     axes[0, 0].set_xticks([1e-9, 1e-6, 1e-3, 1])
     for ax in axes.flat[used:]:
         ax.set_visible(False)
@@ -96,41 +129,42 @@ def label_residuals(axes, used):
 def overlay(groups, columns=3):
     """Draw the residuals of many Taylor tests over each other, a panel per group.
 
-    `groups` maps titles to tests; the title also says how many pass, and the smallest
+    `groups` maps titles to tests; the title also says how many pass, and the lowest
     order with the derivative.
     """
     fig, axes = panels(-(-len(groups) // columns), columns, sharex=True, sharey=True)
     for ax, (title, tests) in zip(axes.flat, groups.items(), strict=False):
         for number, test in enumerate(tests):
-            for residual, style, label in zip(
-                test.residuals, STYLES[1:], ("without", "with"), strict=False
+            steps, residuals = drawn(test)
+            for name, residual, style, colour in zip(
+                PARTS, residuals, STYLES[1:], COLOURS[1:], strict=False
             ):
-                ax.loglog(
-                    test.steps,
-                    np.where(residual > 0, residual, np.nan),
-                    linestyle=style,
-                    linewidth=0.6,
-                    color=COLOURS[1:][label == "with"],
-                    label=f"{label} derivative" if number == 0 else None,
-                )
+                label = name if number == 0 else None
+                look = {"linestyle": style, "linewidth": 0.6, "color": colour}
+                ax.loglog(steps, residual, label=label, **look)
         passed = sum(test.passed for test in tests)
         orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
-        least = f"order ≥ {min(orders):.3f}" if orders else "rounding noise"
+        least = f"lowest order {min(orders):.2f}" if orders else "rounding noise"
         ax.set_title(f"{title}\n{passed} of {len(tests)} pass, {least}")
     label_residuals(axes, len(groups))
     legend_below(fig, axes[0])
     return fig
 
 
-def step_errors(errors):
+def step_errors(errors, rounding):
     """Draw the relative errors of difference quotients against their step.
 
-    `errors` is a table with a column "step" and one column for each quotient.
+    `errors` is a table with a column "step" and one column for each quotient. Between
+    the two numbers `rounding`, over the step, a band shows the rounding errors.
     """
     fig, axes = panels(1, 1, height=2.6)
     (ax,) = axes[0]
     for name, marker in zip(errors.columns[1:], MARKERS, strict=False):
         ax.loglog(errors["step"], errors[name], marker=marker, mfc="none", label=name)
+    ends = np.array([errors["step"].min(), errors["step"].max()])
+    low, high = (size / ends for size in rounding)
+    look = {"color": "0.85", "linewidth": 0, "label": "rounding of differences"}
+    ax.fill_between(ends, low, high, zorder=1, **look)
     ax.set_xlabel("step")
     ax.set_ylabel("relative error")
     legend_below(fig, axes[0])
@@ -139,27 +173,21 @@ def step_errors(errors):
 
 def taylor_numbers(tests):
     """Return the numbers behind `taylor`, one row per test and step."""
-    return pd.concat(
-        pd.DataFrame(
-            {
-                "test": test.name,
-                "step": test.steps,
-                "without derivative": test.residuals[0],
-                "with derivative": test.residuals[1],
-                "fitted": test.fitted,
-            }
-        )
-        for test in tests
-    )
+    frames = []
+    for test in tests:
+        steps, residuals = drawn(test)
+        columns = dict(zip(PARTS, residuals, strict=True))
+        frames.append(pd.DataFrame({"test": test.name, "step": steps} | columns))
+    return pd.concat(frames)
 
 
-def learning_curves(curves, quantities, ceilings=None, every=1):
+def learning_curves(curves, quantities, ceilings=None):
     """Draw quantities against the epoch: one row each, one column per dataset.
 
     `curves` maps dataset → label → history; a quantity such as "validation_accuracy"
     names a history entry (records, replicas), drawn as mean and a band of one sd, a
     loss on a log axis. `ceilings` maps datasets to the best possible accuracy, drawn
-    where it is known; `every` is the number of epochs from record to record.
+    where it is known.
     """
     fig, axes = panels(len(quantities), len(curves), sharex="col", sharey="row")
     for column, (dataset, histories) in zip(axes.T, curves.items(), strict=True):
@@ -170,7 +198,7 @@ def learning_curves(curves, quantities, ceilings=None, every=1):
             if quantity.endswith("loss"):
                 ax.set_yscale("log")
             for label, history in histories.items():
-                band(ax, scale * history[quantity], label, every)
+                band(ax, history["epoch"], scale * history[quantity], label)
             if scale == 100 and ceilings and ceilings[dataset]:
                 ceiling_line(ax, ceilings[dataset])
     for ax, quantity in zip(axes[:, 0], quantities, strict=True):
@@ -197,8 +225,9 @@ def training(curves, ceilings):
             for part, style in (("train", "-"), ("validation", "--")):
                 look = {"color": colour, "linestyle": style}
                 percent = 100 * history[f"{part}_accuracy"]
-                band(top, percent, f"{label}, {part}", **look)
-            band(bottom, history["train_loss"], label, color=colour, linestyle="-")
+                band(top, history["epoch"], percent, f"{label}, {part}", **look)
+            look = {"color": colour, "linestyle": "-"}
+            band(bottom, history["epoch"], history["train_loss"], label, **look)
         bottom.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         bottom.yaxis.set_major_formatter("{x:g}")
         bottom.yaxis.set_minor_formatter(NullFormatter())
@@ -231,10 +260,16 @@ def convergence(curves, ylabel):
 
 def ranged(ax, x, values, label):
     """Draw mean and range over replicas of values (records, replicas) against x."""
+    values = sound(values)
     (line,) = ax.plot(x, values.mean(axis=1), label=label)
     look = {"color": line.get_color(), "linewidth": 0, "alpha": 0.2}
     ax.fill_between(x, values.min(axis=1), values.max(axis=1), **look)
     return line
+
+
+def sound(values):
+    """Return values (records[, R]) as (records, R), failed replicas masked."""
+    return np.ma.masked_invalid(values.reshape(len(values), -1))
 
 
 def descent(curves, ylabel, steps, levels=None, slopes=None, columns=2):
@@ -256,7 +291,8 @@ def descent(curves, ylabel, steps, levels=None, slopes=None, columns=2):
                 ax.axhline(levels[title][label], **look)
         if title in (slopes or {}):
             label, power = slopes[title]
-            guide(ax, x, 0.4 * lines[label][-1].mean() * (x / x[-1]) ** power, power)
+            end = sound(lines[label])[-1].mean()
+            guide(ax, x, 0.4 * end * (x / x[-1]) ** power, power)
         ax.set(xscale="log", yscale="log", title=title)
     for ax, place in zip(axes[-1], ("left", "right"), strict=False):
         ax.set_xlabel("steps")
@@ -298,37 +334,36 @@ def guide(ax, x, y, power):
 
 def convergence_numbers(curves):
     """Return the numbers behind `convergence`: mean, least, greatest of each epoch."""
-    return pd.concat(
-        pd.DataFrame(
-            {
-                "panel": title,
-                "run": label,
-                "epoch": np.arange(len(values)),
-                "mean": values.mean(axis=1),
-                "least": values.min(axis=1),
-                "greatest": values.max(axis=1),
-            }
-        )
-        for title, lines in curves.items()
-        for label, values in lines.items()
-    )
+    frames = []
+    for title, lines in curves.items():
+        for label, values in lines.items():
+            good, frame = sound(values), {"panel": title, "run": label}
+            frame["epoch"] = np.arange(len(values))
+            frame["mean"] = good.mean(axis=1).filled(np.nan)
+            frame["least"] = good.min(axis=1).filled(np.nan)
+            frame["greatest"] = good.max(axis=1).filled(np.nan)
+            frames.append(pd.DataFrame(frame))
+    return pd.concat(frames)
 
 
 def spread(values):
-    """Return mean and sd over replicas of values (records[, R]); no sd of one alone."""
-    values = values.reshape(len(values), -1)
-    return values.mean(axis=1), values.std(axis=1, ddof=int(values.shape[1] > 1))
+    """Return mean and sd over the sound replicas of values (records[, R]).
+
+    The sd of one alone is zero, the mean of none NaN.
+    """
+    values = sound(values)
+    return values.mean(axis=1).filled(np.nan), values.std(axis=1, ddof=1).filled(0)
 
 
-def band(ax, values, label, every=1, **look):
+def band(ax, epochs, values, label, **look):
     """Draw mean ± sd over replicas against the epoch; values (records[, R])."""
     records = thinned(values)
-    epochs, values = every * records, values[records]
+    epochs, values = epochs[records], values[records]
     mean, sd = spread(values)
     (line,) = ax.plot(epochs, mean, label=label, **look)
     low = mean - sd
     if ax.get_yscale() == "log":  # may not reach zero: stay above the least replica
-        low = np.maximum(low, values.reshape(len(values), -1).min(axis=1))
+        low = np.maximum(low, sound(values).min(axis=1).filled(np.nan))
     thin = thinned(values, most=26)
     look = {"color": line.get_color(), "alpha": 0.2}
     ax.fill_between(epochs[thin], low[thin], (mean + sd)[thin], **look)
@@ -359,14 +394,14 @@ def legend_below(fig, axes):
     )
 
 
-def curve_numbers(curves, quantities, every=1):
+def curve_numbers(curves, quantities):
     """Return the numbers behind `learning_curves`: mean and sd of what it draws."""
     frames = []
     for dataset, histories in curves.items():
         for label, history in histories.items():
             frame = {"dataset": dataset, "run": label}
             records = thinned(history[quantities[0]])
-            frame["epoch"] = every * records
+            frame["epoch"] = history["epoch"][records]
             for name in quantities:
                 frame[name], frame[f"{name} sd"] = spread(history[name][records])
             frames.append(pd.DataFrame(frame))
@@ -611,7 +646,7 @@ def plane(data):
     """
     frames = []
     for name, dataset in data.items():
-        X = dataset.Yt
+        X = dataset.Yt.astype(float)  # else the digits shown depend on the processor
         if dataset.features > 2:
             X = X - X.mean(axis=1, keepdims=True)
             X = np.linalg.svd(X, full_matrices=False)[0][:, :2].T @ X

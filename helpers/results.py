@@ -7,13 +7,14 @@ provenance also carry their content as metadata, from which the report makes its
 
 import inspect
 import platform
+import re
 import textwrap
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 
-from helpers import files
+from helpers import checks, files
 from helpers.files import FIGURES
 
 VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
@@ -24,6 +25,12 @@ ERRORS = {  # columns, by the kind of test
     "complex step": "complex",
     "transpose": "transpose",
 }
+LIMITS = {  # of these columns: below them all digits are rounding noise
+    "central": checks.CENTRAL_DIFFERENCE,
+    "complex": checks.EXACT,
+    "transpose": checks.EXACT,
+}
+HYPHEN = re.compile(r"(?<=\de)-0?(?=\d)|(?<!\w)-(?=[\d.])")  # where a minus is meant
 
 
 class Output:
@@ -65,20 +72,27 @@ def read_csv(name, made_by):
 def table(frame, name, formats=None):
     """Save `frame` as figures/<name>.csv and show it as a table.
 
-    `formats` maps columns to format strings such as "{:.1f}", and shows a missing value
-    as a dash; the file keeps five digits.
+    `formats` maps columns to format strings such as "{:.1f}": their minus signs are
+    typeset, a missing value is a dash. The file keeps five digits.
     """
+    formats = formats or {}
     write_csv(frame, name)
     shown = frame.astype(object)
-    for column, pattern in (formats or {}).items():
+    for column, pattern in formats.items():
         shown[column] = [
-            "–" if pd.isna(value) else pattern.format(value) for value in frame[column]
+            "–" if pd.isna(value) else typeset(pattern.format(value))
+            for value in frame[column]
         ]
-    numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame]
+    numeric = [c in formats or pd.api.types.is_numeric_dtype(frame[c]) for c in frame]
     aligned = ["right" if number else "left" for number in numeric]
     return Output(
         shown.to_markdown(index=False, disable_numparse=True, colalign=aligned)
     )
+
+
+def typeset(text):
+    """Return text whose numbers have minus signs: 2e−5 for 2e-05."""
+    return HYPHEN.sub("−", text)
 
 
 def check_table(tests, by=("function", "block")):
@@ -107,11 +121,32 @@ def check_table(tests, by=("function", "block")):
     return found.dropna(axis="columns", how="all")
 
 
+def legible(frame):
+    """Return a table of checks with those digits that are the same on any processor.
+
+    Orders keep two decimals, errors one digit, or none below their limit.
+    """
+    shown = frame.copy()
+    for column in frame.columns.intersection(ORDERS):
+        shown[column] = frame[column].round(2)
+    for column in frame.columns.intersection(list(LIMITS)):
+        limit = LIMITS[column]
+        shown[column] = [bounded(error, limit) for error in frame[column]]
+    return shown
+
+
+def bounded(error, limit):
+    """Return an error in words: one digit, "< limit" if it is less, None if unknown."""
+    if pd.isna(error):
+        return None
+    return f"{error:.0e}" if error >= limit else f"< {limit:.0e}"
+
+
 def certificate(frame, name):
     """Save and show what `check_table` returns, or a part of it."""
-    formats = dict.fromkeys(ORDERS, "{:.3f}")
-    formats |= dict.fromkeys(ERRORS.values(), "{:.0e}")
-    return table(frame, name, {c: formats[c] for c in frame if c in formats})
+    formats = dict.fromkeys(ORDERS, "{:.2f}") | dict.fromkeys(LIMITS, "{}")
+    known = {c: formats[c] for c in frame if c in formats}
+    return table(legible(frame), name, known)
 
 
 def comparisons(compared, names, name):
@@ -140,10 +175,33 @@ def verdict(item, claim, holds, number):
     `holds` is True, False, or None where the evidence leaves it undecided.
     """
     holds = None if pd.isna(holds) else bool(holds)
+    claim, number = typeset(claim), typeset(number)
     return Output(
         f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
         verdict={"item": item, "claim": claim, "holds": holds, "number": number},
     )
+
+
+def certify(item, claim, tests):
+    """State a claim that holds if all tests pass, and what they found.
+
+    One failure refutes it; tests that refuse to judge, or none at all, decide nothing.
+    """
+    tests = list(tests)
+    return verdict(item, claim, checks.all_pass(tests), tally(tests))
+
+
+def tally(tests):
+    """Say how many tests pass, how many refuse, and the worst of their numbers."""
+    told = [f"{sum(test.passed for test in tests)} of {len(tests)} pass"]
+    refused = sum(test.verdict == "refused" for test in tests)
+    orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
+    told += [f"{refused} refused"] if refused else []
+    told += [f"lowest order {min(orders):.2f}"] if orders else []
+    for kind, column in ERRORS.items():
+        errors = [t.error for t in tests if t.kind == kind and not np.isnan(t.error)]
+        told += [f"{kind} {bounded(max(errors), LIMITS[column])}"] if errors else []
+    return ", ".join(told)
 
 
 def provenance(data, **seeds):

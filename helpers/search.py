@@ -58,9 +58,9 @@ class Choice:
         if self.margin < MARGIN:
             raise ValueError(
                 "no learning rate tried leaves a factor of two to the largest "
-                f"effective step that ruins no replica, {self.edge:g}: try smaller ones, from "
-                f"{self.learning_rate / 10:g} on, or scale the features to a deviation "
-                "of one"
+                f"effective step that ruins no replica, {self.edge:g}: try smaller "
+                f"ones, from {self.learning_rate / 10:g} on, or scale the features "
+                "to a deviation of one"
             )
         return self
 

@@ -632,6 +632,19 @@ def test_samples_of_zero_and_unused_arguments_pass(draw, analytic):
     assert verdicts(tests) == {"pass"}
 
 
+@pytest.mark.parametrize("analytic", [True, False])
+def test_a_stack_of_functions_is_tested_with_unused_arguments_too(analytic):
+    tests = checks.gradient_tests(
+        "f",
+        lambda x, unused: np.exp(x).sum(axis=-1),
+        lambda x, unused: [np.exp(x), 0 * unused],
+        {"x": rng().normal(size=(3, 4)), "unused": np.ones((3, 2))},
+        rng(),
+        analytic,
+    )
+    assert verdicts(tests) == {"pass"}
+
+
 def mixed(W, X, C):
     """Return the cross-entropy of a softmax that counts its axis from the first."""
     E = np.exp(W @ X - (W @ X).max(axis=0))

@@ -1,5 +1,7 @@
 """Figures: what is drawn is labelled, and saved the same way every time."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,13 +32,17 @@ def tests():
     return found
 
 
+EPOCHS = np.array([0, 2, 4, 6, 8, 9])  # every second of 9, and the last
+
+
 @pytest.fixture(scope="module")
 def curves():
     rng = np.random.default_rng(1)
     names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
     return {
         dataset: {
-            label: {name: rng.uniform(0.1, 0.9, (6, 3)) for name in names}
+            label: {"epoch": EPOCHS}
+            | {name: rng.uniform(0.1, 0.9, (6, 3)) for name in names}
             for label in ("lr 0.1", "lr 1")
         }
         for dataset in ("A", "B")
@@ -113,26 +119,32 @@ def test_taylor_titles_say_the_verdict(tests):
     assert [title[-4:] for title in titles] == ["pass", "FAIL", "pass", "pass"]
 
 
-def test_taylor_fills_the_fitted_steps(tests):
+def test_taylor_draws_what_rounding_leaves_alone(tests):
     fig = figures.taylor(tests[:1], 1)
-    filled = {
-        line.get_label(): line.get_xdata()
-        for line in fig.axes[0].get_lines()
-        if not line.get_label().startswith("_")
-    }
-    assert list(filled) == ["without derivative", "with derivative"]
-    for steps in filled.values():
-        np.testing.assert_array_equal(steps, tests[0].steps[tests[0].fitted])
-    assert legend(fig) == list(filled)
+    lines = {line.get_label(): line for line in fig.axes[0].get_lines()}
+    drawn = [lines[name].get_ydata() for name in figures.PARTS]
+    assert legend(fig) == list(figures.PARTS)
+    for y, residual in zip(drawn, tests[0].residuals[:, ::2], strict=True):
+        seen = residual >= 2 * figures.FLOOR
+        np.testing.assert_allclose(y[seen], residual[seen], rtol=0.05)
+        assert np.isnan(y[residual < figures.FLOOR / 2]).all()
 
 
-def test_taylor_numbers_are_those_of_the_tests(tests):
+def test_taylor_numbers_are_those_of_the_tests_to_two_digits(tests):
     numbers = figures.taylor_numbers(tests)
     wrong = numbers[numbers["test"] == "f: wrong"]
-    np.testing.assert_array_equal(wrong["step"], tests[1].steps)
-    np.testing.assert_array_equal(
-        wrong[["without derivative", "with derivative"]].T, tests[1].residuals
-    )
+    np.testing.assert_array_equal(wrong["step"], tests[1].steps[::2])
+    first, second = wrong[list(figures.PARTS)].to_numpy().T
+    residuals = tests[1].residuals[:, ::2]
+    assert first[0] == float(f"{residuals[0, 0]:.1e}")
+    np.testing.assert_allclose(second[:10], residuals[1, :10], rtol=0.05)
+
+
+def test_a_last_digit_changes_no_file(tests):
+    nudged = [
+        replace(test, residuals=test.residuals * (1 + 1e-12) + 1e-16) for test in tests
+    ]
+    assert figures.taylor_numbers(nudged).equals(figures.taylor_numbers(tests))
 
 
 @pytest.mark.parametrize("groups", [1, 3, 4])
@@ -140,7 +152,7 @@ def test_overlay_counts_what_passes(tests, groups):
     fig = figures.overlay({f"group {i}": tests for i in range(groups)})
     titles = grid(fig, "title")
     assert len(titles) == groups
-    assert titles[0].startswith("group 0\n3 of 4 pass, order ≥ 1.0")
+    assert titles[0].startswith("group 0\n3 of 4 pass, lowest order 1.0")
     assert grid(fig, "xlabel")[-1] == "step ε"
     assert grid(fig, "ylabel")[0] == "residual"
     assert legend(fig) == ["without derivative", "with derivative"]
@@ -168,14 +180,16 @@ def test_learning_curves_do_without_ceilings_and_draw_the_mean_in_percent(curves
 
 
 def test_learning_curves_take_a_single_network():
-    histories = {"A": {"one": {"train_loss": np.array([3.0, 2, 1])}}}
+    history = {"epoch": np.arange(3), "train_loss": np.array([3.0, 2, 1])}
+    histories = {"A": {"one": history}}
     fig = figures.learning_curves(histories, ["train_loss"])
     assert fig.axes[0].get_lines()[0].get_ydata().tolist() == [3, 2, 1]
 
 
 def test_a_band_is_one_sd_to_each_side_but_stays_positive_on_a_log_axis():
     values = np.array([[1.0, 1, 10], [1, 1, 10]])
-    histories = {"A": {"x": {"train_accuracy": values / 100, "train_loss": values}}}
+    history = {"epoch": np.arange(2), "train_loss": values}
+    histories = {"A": {"x": history | {"train_accuracy": values / 100}}}
     fig = figures.learning_curves(histories, ["train_loss", "train_accuracy"])
     lowest = [ax.collections[0].get_paths()[0].vertices[:, 1].min() for ax in fig.axes]
     assert lowest == pytest.approx([1, 4 - np.sqrt(27)])
@@ -183,23 +197,50 @@ def test_a_band_is_one_sd_to_each_side_but_stays_positive_on_a_log_axis():
 
 def test_long_curves_are_thinned_evenly_with_their_ends():
     values = np.arange(501.0)[:, None] * np.ones(3)
-    histories = {"A": {"one": {"train_loss": 1 + values}}}
-    (ax,) = figures.learning_curves(histories, ["train_loss"], every=5).axes
+    epochs = 5 * np.arange(501)
+    histories = {"A": {"one": {"epoch": epochs, "train_loss": 1 + values}}}
+    (ax,) = figures.learning_curves(histories, ["train_loss"]).axes
     x, y = ax.get_lines()[0].get_data()
     assert x.tolist() == list(range(0, 2501, 50))
     np.testing.assert_allclose(y, 1 + x / 5)
-    numbers = figures.curve_numbers(histories, ["train_loss"], every=5)
+    numbers = figures.curve_numbers(histories, ["train_loss"])
     np.testing.assert_array_equal(numbers["epoch"], x)
     np.testing.assert_allclose(numbers["train_loss"], y)
 
 
 def test_curve_numbers_are_mean_and_sd_of_every_epoch(curves):
-    numbers = figures.curve_numbers(curves, ["train_loss"], every=2)
+    numbers = figures.curve_numbers(curves, ["train_loss"])
     rows = numbers[(numbers["dataset"] == "B") & (numbers["run"] == "lr 1")]
     values = curves["B"]["lr 1"]["train_loss"]
-    assert rows["epoch"].tolist() == [0, 2, 4, 6, 8, 10]
+    assert rows["epoch"].tolist() == EPOCHS.tolist()
+    (line, *_) = figures.learning_curves(curves, ["train_loss"]).axes[1].get_lines()
+    assert line.get_xdata().tolist() == EPOCHS.tolist()
     np.testing.assert_allclose(rows["train_loss"], values.mean(axis=1))
     np.testing.assert_allclose(rows["train_loss sd"], values.std(axis=1, ddof=1))
+
+
+def test_a_failed_replica_is_left_out_of_mean_and_band(curves):
+    """And all of them failed leave a gap, not an error."""
+    history = curves["A"]["lr 1"]
+    failed = {n: a.copy() for n, a in history.items()}
+    sound = {n: a[..., -2:].copy() for n, a in history.items()} | {"epoch": EPOCHS}
+    for name in ("train_loss", "train_accuracy"):
+        failed[name][2:, 0] = np.nan
+        sound[name][:2] = np.nan  # compared from where the first replica fails
+    drawn = [
+        figures.curve_numbers({"A": {"x": h}}, ["train_loss"]).iloc[2:]
+        for h in (failed, sound)
+    ]
+    pd.testing.assert_frame_equal(*drawn, check_dtype=False)
+    (ax,) = figures.learning_curves({"A": {"x": failed}}, ["train_loss"]).axes
+    assert np.isfinite(ax.get_lines()[0].get_ydata()).all()
+    failed["train_loss"][3:] = np.nan
+    (ax,) = figures.learning_curves({"A": {"x": failed}}, ["train_loss"]).axes
+    assert np.isnan(ax.get_lines()[0].get_ydata()).tolist() == 3 * [False] + 3 * [True]
+    figures.convergence({"A": {"x": failed["train_loss"]}}, "loss")
+    assert figures.convergence_numbers({"A": {"x": failed["train_loss"]}})[
+        "mean"
+    ].isna().tolist() == 3 * [False] + 3 * [True]
 
 
 @ceilings_known
