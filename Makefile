@@ -2,58 +2,81 @@
 
 PYTHON ?= python3
 bin := .venv/bin
-names := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see helpers/files.py).
 quick := $(filter-out 0,$(QUICK))
-built := build$(if $(quick),/quick)
-report := $(if $(quick),$(built)/)report.pdf
-executed := $(names:%=$(built)/executed/%.ipynb)
-chapters := $(names:%=$(built)/chapters/%.typ)
-typesetting := $(wildcard helpers/report/*.*)
-MAKEFLAGS += --jobs=2
 
-.PHONY: help report test lab data bench peers sabotage mutation lint format lock clean
+.PHONY: help report test lab data bench peers robust reference sabotage mutation lint \
+  format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
+
+# Goals run one after another, and what they build is built by a make of its own: it
+# sees the folder as the goals before have left it, and waits while another is at work.
+ifndef inner
+.NOTPARALLEL:
+endif
+jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,--jobs=2)
+alone = $(with_python) $(PYTHON) helpers/report/lock.py
+build = $(alone) $(MAKE) --no-print-directory $(jobs) inner=yes
+setup = +@$(MAKE) --no-print-directory --question $(1) || { $(build) --silent $(1); }
 
 help:  ## list the targets (the default)
 	@sed -n 's/^\([a-z]*\): *[^#]*## \(.*\)/  make \1	\2/p' Makefile
 
-report: $(report)  ## execute the notebooks that changed, write report.pdf (QUICK=1: a short try)
+report:  ## execute the notebooks that changed, write report.pdf (QUICK=1: a short try)
+	+@$(build) $(report)
 
-test: .venv/.installed-tests  ## run the tests
+test:  ## run the tests
+	$(call setup,.venv/.installed-tests)
 	@$(bin)/python -m pytest
 
-lab: .venv/.installed  ## open JupyterLab on the notebooks
+lab:  ## open JupyterLab on the notebooks
+	$(call setup,.venv/.installed)
 	@$(bin)/jupyter lab --LabApp.extension_manager=readonly \
 	  --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
 
-data: .venv/.installed  ## draw the three datasets again (never over your own files)
+data:  ## draw the three datasets again (never over your own files)
+	$(call setup,.venv/.installed)
 	@$(bin)/python -m helpers.synthetic
 
-bench: .venv/.installed  ## time training beside its peers (QUICK=1: a short try)
+bench:  ## time training beside its peers (QUICK=1: a short try)
+	$(call setup,.venv/.installed)
 	@$(bin)/python -m benchmarks
 
-peers: .venv/.installed  ## install the peers of the benchmark
+peers:  ## install the peers of the benchmark
+	$(call setup,.venv/.installed)
 	@$(install) --requirement benchmarks/requirements.txt || $(offline)
 
-sabotage: .venv/.installed  ## break the code by a line per threshold, see it noticed
+robust:  ## compare the verdicts under imitated processors (QUICK=1: a short try)
+	$(call setup,.venv/.installed)
+	@$(bin)/python tests/robust.py
+
+reference:  ## take the README's table from the figures of a full report
+	$(call setup,.venv/.installed)
+	@$(bin)/python tests/reference.py
+
+sabotage:  ## break the code by a line per threshold, see it noticed
+	$(call setup,.venv/.installed)
 	@$(bin)/python tests/sabotage.py
 
-mutation: .venv/.installed-mutation  ## break each line in every way, count what the tests see
+mutation:  ## break each line in every way, count what the tests see
+	$(call setup,.venv/.installed-mutation)
 	@rm -rf mutants
 	@OMP_NUM_THREADS=1 $(bin)/mutmut run --max-children 2
 	@$(bin)/python tests/mutation/score.py
 
-lint: .venv/.installed-tests  ## check style and formatting
+lint:  ## check style and formatting
+	$(call setup,.venv/.installed-tests)
 	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \
 	  && echo "no lint"
 
-format: .venv/.installed-tests  ## format the code and mend what ruff can mend
+format:  ## format the code and mend what ruff can mend
+	$(call setup,.venv/.installed-tests)
 	@$(bin)/ruff check --quiet --fix . ; $(bin)/ruff format --quiet .
 
-lock: .venv/.installed-tests  ## resolve the requirements into lock files again
+lock:  ## resolve the requirements into lock files again
+	$(call setup,.venv/.installed-tests)
 	@for folder in . tests tests/mutation; do \
 	  $(bin)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-header --upgrade \
@@ -62,8 +85,8 @@ lock: .venv/.installed-tests  ## resolve the requirements into lock files again
 	done
 
 clean:  ## remove what was built, except report.pdf, figures/ and .venv
-	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
-	find helpers tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
+	@find helpers tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
 
@@ -71,9 +94,10 @@ install = $(bin)/python -m pip --disable-pip-version-check install --quiet
 offline = { echo "make: packages could not be installed: is the package index within \
 	reach? (pip's own words are above)" >&2; exit 1; }
 
+with_python = command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): \
+	install Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; };
+
 .venv/.installed: requirements.lock
-	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): install \
-	Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: \
 	Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`: name a newer \
 	one with make PYTHON=..." >&2; exit 1; }
@@ -94,12 +118,25 @@ offline = { echo "make: packages could not be installed: is the package index wi
 
 # The report ------------------------------------------------------------------------
 
-# Notebook 6 compares with the table that notebook 5 writes.
-$(built)/executed/6_200_samples.ipynb: $(built)/executed/5_five_architectures.ipynb
+names := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
+built := build$(if $(quick),/quick)
+report := $(if $(quick),$(built)/)report.pdf
+executed := $(names:%=$(built)/executed/%.ipynb)
+chapters := $(names:%=$(built)/chapters/%.typ)
+typesetting := $(wildcard helpers/report/*.*)
+
+# Notebook 6 reads what notebook 5 hands over; where that is lost, 5 is executed again.
+giving := $(built)/executed/5_five_architectures.ipynb
+$(built)/executed/6_200_samples.ipynb: $(giving)
+handed := $(addprefix $(if $(quick),$(built)/)figures/,chosen.csv five_seeds.csv)
+
+ifdef inner
+$(if $(filter-out $(wildcard $(handed)),$(handed)),$(shell rm -f $(giving)))
 
 # Data counts by content: a file that is moved into data/ keeps an old date.
 $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
   cmp -s build/data.new build/data.sum || mv build/data.new build/data.sum)
+endif
 
 # Which helpers a notebook depends on is found from its imports and kept in a .d file,
 # as C compilers do.
@@ -119,7 +156,6 @@ $(chapters): $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
-$(report): $(built)/executed/5_five_architectures.ipynb $(chapters) \
-  $(wildcard figures/benchmark*)
+$(report): $(giving) $(chapters) $(wildcard figures/benchmark*)
 	@$(bin)/python -m helpers.report $@ $(chapters)
 	@echo "wrote $@"

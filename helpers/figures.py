@@ -36,6 +36,7 @@ COORDINATES = re.compile(r'\b(?:d|x|y)="[^"]*"')
 DECIMAL = re.compile(r"-?\d+\.\d+")
 BLANKS = re.compile(r"\s*([MLCQz])\s*")
 PNG = re.compile(r"(?<=base64,)[^\"]*")
+ID = re.compile(r"\b[mp][0-9a-f]{10}\b")  # Matplotlib's, made of all digits of a place
 
 
 def save(fig, name, numbers):
@@ -43,10 +44,16 @@ def save(fig, name, numbers):
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(fig)
-    svg = smaller(buffer.getvalue())
+    svg = smaller(renamed(buffer.getvalue(), name))
     results.write(f"{name}.svg", svg)
     results.write_csv(numbers, name, digits=4)  # no eye sees more in a picture
     return SVG(svg)
+
+
+def renamed(svg, name):
+    """Return an SVG whose ids count from 1, the same on any processor."""
+    number = {found: n for n, found in enumerate(dict.fromkeys(ID.findall(svg)), 1)}
+    return ID.sub(lambda m: f"{name}-{number[m[0]]}", svg)
 
 
 def smaller(svg):

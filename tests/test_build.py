@@ -118,33 +118,156 @@ def test_no_two_outputs_have_the_same_name():
     assert sorted(set(written)) == sorted(written)
 
 
-def test_what_is_committed_is_small():
-    assert sum(p.stat().st_size for p in (ROOT / "figures").iterdir()) < 3_000_000
-    assert (ROOT / "report.pdf").stat().st_size < 3_000_000
+STAND_IN = """#!{python}
+import sys, time
+from pathlib import Path
+
+words = sys.argv[1:]
+if "pytest" in words:
+    sys.exit()
+if "--output-dir" in words:  # nbconvert
+    name = Path(words[-1]).stem
+    Path("order").open("a").write(name + "\\n")
+    kind = "ipynb" if "notebook" in words else "typ"
+    written = [Path(words[words.index("--output-dir") + 1]) / f"{{name}}.{{kind}}"]
+    if name.startswith("5") and kind == "ipynb":
+        time.sleep(0.5)
+        figures = "build/quick/figures" if "quick" in str(written[0]) else "figures"
+        written += [Path(figures) / f"{{n}}.csv" for n in ("chosen", "five_seeds")]
+else:  # helpers.report.dependencies NOTEBOOK TARGET FILE, helpers.report FILE ...
+    written = [Path(words[-1 if "dependencies" in words[1] else 2])]
+for path in written:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+"""
 
 
 @pytest.fixture
-def told(tmp_path):
-    """Return a function: the commands that `make report` would run in an empty copy."""
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    notebooks = [path.name for path in (ROOT / "notebooks").glob("*.ipynb")]
-    lock = ("requirements.lock", ".venv/.installed")
-    for name in (*(f"notebooks/{name}" for name in notebooks), *lock):
+def copy(tmp_path):
+    """Return a folder with the Makefile whose programs only write their files."""
+    notebooks = [f"notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")]
+    locks = ("requirements.lock", "tests/requirements.lock")
+    handed = ("figures/chosen.csv", "figures/five_seeds.csv", "benchmarks/x.py")
+    for name in (*notebooks, *locks, *handed, ".venv/.installed"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    for name in ("Makefile", "helpers/report/lock.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("python", "jupyter"):
+        program = tmp_path / ".venv" / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(STAND_IN.format(python=sys.executable))
+        program.chmod(0o755)
+    return tmp_path
+
+
+def started(folder, *arguments, **environment):
+    """Start a make in a folder."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "QUICK"))}
+    return subprocess.Popen(
+        ["make", *arguments],
+        cwd=folder,
+        env=clean | {"LC_ALL": "C"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
-    def told(*arguments, **environment):
-        return subprocess.run(
-            ["make", "--dry-run", "report", *arguments],
-            cwd=tmp_path,
-            env=clean | environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
 
-    return told
+def made(folder, *arguments, **environment):
+    """Return what a make in a folder prints; it must succeed."""
+    process = started(folder, *arguments, **environment)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    return printed
+
+
+def executed(folder):
+    """Return the notebooks executed since the last call, in order."""
+    order = folder / "order"
+    names = order.read_text().splitlines() if order.exists() else []
+    order.unlink(missing_ok=True)
+    chapters = [n for n in names if names.count(n) > 1]
+    return list(dict.fromkeys(chapters))
+
+
+def test_a_second_report_does_nothing(copy):
+    assert "wrote report.pdf" in made(copy, "report")
+    assert len(executed(copy)) == 6
+    assert "'report.pdf' is up to date" in made(copy, "report")
+    assert executed(copy) == []
+
+
+@pytest.mark.parametrize("jobs", [(), ("-j3",)])
+def test_goals_run_one_after_another(copy, jobs):
+    made(copy, "report")
+    (copy / "report.pdf").unlink()
+    executed(copy)
+    printed = made(copy, "clean", "report", *jobs)
+    assert (copy / "report.pdf").exists()
+    assert len(executed(copy)) == 6
+    assert "warning" not in printed
+    made(copy, "report", "clean", *jobs)
+    assert not (copy / "build").exists()
+    made(copy, "clean", "report", "QUICK=1", *jobs)
+    assert (copy / "build" / "quick" / "report.pdf").exists()
+    assert not (copy / "build" / "executed").exists()
+
+
+def test_a_second_make_waits_for_the_first(copy):
+    both = [started(copy, "report") for _ in range(2)]
+    printed = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    waited = ["waiting for another make in this folder" in text for text in printed]
+    assert sorted(waited) == [False, True]
+    assert len(executed(copy)) == 6
+    assert len(list((copy / "build" / "executed").iterdir())) == 6
+
+
+def test_what_is_set_up_waits_for_nothing(copy):
+    """JupyterLab opens and tests run while a report is being made."""
+    (copy / ".venv" / ".installed-tests").touch()
+    report = started(copy, "report")
+    while not (copy / "order").exists():
+        assert report.poll() is None
+    assert "waiting" not in made(copy, "test")
+    assert report.poll() is None
+    assert "wrote report.pdf" in report.communicate()[0]
+
+
+@pytest.mark.parametrize("name", ["chosen.csv", "five_seeds.csv"])
+@pytest.mark.parametrize("quick", [(), ("QUICK=1",)])
+def test_what_is_handed_over_and_lost_is_made_again(copy, name, quick):
+    made(copy, "report", *quick)
+    executed(copy)
+    lost = copy / ("build/quick/figures" if quick else "figures") / name
+    lost.unlink()
+    made(copy, "report", *quick)
+    assert lost.exists()
+    five, six = executed(copy)
+    assert (five[0], six[0]) == ("5", "6")
+    assert "is up to date" in made(copy, "report", *quick)
+
+
+def test_make_knows_what_a_notebook_reads_of_another():
+    read = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        code = nbformat.read(path, as_version=4).cells
+        text = "".join(c.source for c in code if c.cell_type == "code")
+        read += re.findall(r"read_csv\(\s*\"(\w+)\", made_by=\"(\w+)\"", text)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (handed,) = re.findall(r"^handed := .*figures/,(.*)\)$", makefile, re.MULTILINE)
+    assert sorted(f"{name}.csv" for name, _ in read) == sorted(handed.split())
+    assert {by for _, by in read} == {"5_five_architectures"}
+
+
+@pytest.fixture
+def told(copy):
+    """Return a function: the commands that `make report` would run in an empty copy."""
+    return lambda *arguments, **environment: made(
+        copy, "--dry-run", "report", *arguments, **environment
+    )
 
 
 def places(commands):

@@ -1,0 +1,247 @@
+"""Do the conclusions hang on the processor? The report under imitated ones, compared.
+
+`make robust` executes the notebooks in a copy of the project, once as this machine is
+and once for each processor that NumPy and OpenBLAS can imitate here. It prints the
+verdicts that differ and the table of the five networks, and fails if a conclusion does
+not hold everywhere. `QUICK=1` makes a short try with one imitation; `CHAPTERS=5,6`
+executes those chapters only.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from helpers.files import QUICK
+
+ROOT = Path(__file__).parent.parent
+COPIES = ROOT / "build" / "robust"
+COPIED = ("Makefile", "requirements.lock", "helpers", "notebooks", "data")
+HERE = "this machine"
+SHARE = 0.02  # of the verdicts may change to or from "undecided": one of fifty
+ERRORS = 3  # standard errors of a difference: seeds alone exceed them in 1 of 400
+POINTS = 0.5  # the smallest difference in accuracy that the report speaks of
+WORDS = {True: "holds", False: "does not hold", None: "undecided"}
+REPORT_ON = (
+    "import numpy, threadpoolctl; numpy.ones((9, 9)) @ numpy.ones((9, 9)); "
+    "print([i.get('architecture') for i in threadpoolctl.threadpool_info()], "
+    "numpy.show_config(mode='dicts')['SIMD Extensions'].get('found'))"
+)
+
+
+def imitations(found):
+    """Return the settings that imitate other processors, by name.
+
+    `found` are the extensions that NumPy uses here beyond what every processor has.
+    """
+    kernels = {name: {"OPENBLAS_CORETYPE": name} for name in ("Nehalem", "Sandybridge")}
+    plain = {"NPY_DISABLE_CPU_FEATURES": " ".join(found)}
+    if not found:
+        return kernels
+    both = {"Nehalem, plain loops": plain | kernels["Nehalem"]}
+    return both | kernels | {"plain loops": plain}
+
+
+def surroundings(settings):
+    """Return the environment of a run, with nothing left of the make that asked."""
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))
+    }
+    return clean | settings
+
+
+def processor(settings):
+    """Return what OpenBLAS and NumPy say of the processor under these settings."""
+    return subprocess.run(
+        [sys.executable, "-c", REPORT_ON],
+        env=surroundings(settings),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def effective(settings):
+    """Return those imitations that change something on this machine."""
+    real = processor({})
+    return {name: one for name, one in settings.items() if processor(one) != real}
+
+
+# A run ------------------------------------------------------------------------------
+
+
+def copy_project(folder):
+    """Make a fresh copy of what the notebooks need, with the same environment."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy2(ROOT / name, folder)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+
+
+def execute(folder, settings, chapters):
+    """Execute these chapters' notebooks in a copy; raises if a cell fails."""
+    names = [path.name for path in sorted((folder / "notebooks").glob("*.ipynb"))]
+    built = "build/quick" if QUICK else "build"
+    wanted = [
+        f"{built}/executed/{n}" for n in names if n[0] in chapters or not chapters
+    ]
+    subprocess.run(
+        ["make", "--silent", "--jobs=2", "inner=yes", *wanted],
+        cwd=folder,
+        env=surroundings(settings) | {"PYTHONPATH": str(folder)},
+        check=True,
+    )
+    return folder / built
+
+
+def verdicts(built):
+    """Return {(chapter, claim): word} of the executed notebooks."""
+    return {
+        (path.stem[0], output.metadata.verdict["claim"]): WORDS[
+            output.metadata.verdict["holds"]
+        ]
+        for path in sorted((built / "executed").glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "verdict" in output.get("metadata", {})
+    }
+
+
+def headline(built):
+    """Return the table of the five networks and the choice behind it, or None."""
+    figures = built / "figures" if QUICK else built.parent / "figures"
+    if not (figures / "five_architectures.csv").exists():
+        return None
+    table = pd.read_csv(figures / "five_architectures.csv")
+    chosen = pd.read_csv(figures / "chosen.csv").iloc[0]
+    return table.assign(
+        seeds=pd.read_csv(figures / "five_seeds.csv")["seed"].nunique(),
+        choice=f"η = {chosen['learning_rate']:g}, μ = {chosen['momentum']:g}, "
+        f"margin {chosen['margin']:.2g}",
+    )
+
+
+# The comparison ---------------------------------------------------------------------
+
+
+def differing(found):
+    """Return a row per verdict that is not the same word in every run."""
+    frame = pd.DataFrame(found).fillna("missing")
+    changed = frame[frame.nunique(axis=1) > 1]
+    return changed.rename_axis(["chapter", "claim"]).reset_index()
+
+
+def verdict_faults(found):
+    """Return in words what is wrong with the verdicts, by name of the run."""
+    faults, ours = [], found[HERE]
+    for name, theirs in found.items():
+        pairs = Counter((ours.get(k), theirs.get(k)) for k in {*ours, *theirs})
+        changes = {pair: n for pair, n in pairs.items() if len(set(pair)) == 2}
+        missing = sum(n for pair, n in changes.items() if None in pair)
+        flips = sum(
+            n for pair, n in changes.items() if not {None, "undecided"} & {*pair}
+        )
+        if flips:
+            faults.append(f"{name}: {flips} verdicts flip")
+        if missing:
+            faults.append(f"{name}: {missing} claims are not made in both runs")
+        if sum(changes.values()) > SHARE * len(ours):
+            faults.append(
+                f"{name}: {sum(changes.values())} of {len(ours)} verdicts change their "
+                f"word, more than {SHARE:.0%}"
+            )
+    return faults
+
+
+def headline_faults(tables):
+    """Return in words what is wrong with the tables of the runs."""
+    faults, ours = [], tables[HERE]
+    for name, theirs in tables.items():
+        labels = ours["dataset"] + ", " + ours["network"]
+        errors = np.hypot(ours["validation sd"], theirs["validation sd"])
+        limits = np.maximum(ERRORS * errors / np.sqrt(ours["seeds"]), POINTS)
+        moved = theirs["validation"] - ours["validation"]
+        for label, lost, by, limit in zip(
+            labels, theirs["failed"], moved, limits, strict=True
+        ):
+            if lost:
+                faults.append(f"{name}: {lost:.0f} replicas fail ({label})")
+            if not abs(by) <= limit:
+                faults.append(
+                    f"{name}: {by:+.2f} points ({label}), at most {limit:.2f} allowed"
+                )
+    return faults
+
+
+def side_by_side(tables):
+    """Return the accuracies of the runs in columns, and the choice of each below."""
+    columns = {
+        name: [
+            f"{mean:.2f} ± {sd:.2f}" + (f" ({lost:.0f} failed)" if lost else "")
+            for mean, sd, lost in table[
+                ["validation", "validation sd", "failed"]
+            ].itertuples(index=False)
+        ]
+        + [table["choice"].iloc[0]]
+        for name, table in tables.items()
+    }
+    ours = tables[HERE]
+    names = {
+        "dataset": [*ours["dataset"], "all"],
+        "network": [*ours["network"], "choice"],
+    }
+    return pd.DataFrame(names | columns)
+
+
+def told(found, tables, faults):
+    """Return the report of the comparison as Markdown."""
+    words = Counter(word for run in found.values() for word in run.values())
+    changed = differing(found)
+    parts = [
+        f"{len(found[HERE])} verdicts in each of {len(found)} runs: "
+        + ", ".join(f"{n} times {word}" for word, n in words.most_common())
+        + f". {len(changed)} differ somewhere."
+    ]
+    parts += [changed.to_markdown(index=False)] if len(changed) else []
+    parts += [side_by_side(tables).to_markdown(index=False)] if tables else []
+    return "\n\n".join([*parts, *faults, "FAIL" if faults else "The same everywhere."])
+
+
+def main(chapters):
+    """Execute, compare, print; return the exit status."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    others = effective(imitations(found))
+    if not others:
+        print("make: NumPy and OpenBLAS can imitate no other processor on this one")
+        return 1
+    if QUICK:
+        others = dict([*others.items()][:1])
+    runs, tables = {}, {}
+    for name, settings in ({HERE: {}} | others).items():
+        print(f"{name}: {processor(settings)}", flush=True)
+        folder = COPIES / name.replace(", ", "-").replace(" ", "-")
+        copy_project(folder)
+        built = execute(folder, settings, chapters)
+        runs[name] = verdicts(built)
+        if (table := headline(built)) is not None:
+            tables[name] = table
+    faults = verdict_faults(runs) + (headline_faults(tables) if tables else [])
+    text = told(runs, tables, faults)
+    (COPIES / "table.md").write_text(f"{text}\n", encoding="utf-8")
+    print(text)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ.get("CHAPTERS", "")))

@@ -1,0 +1,142 @@
+"""The comparison of runs under imitated processors finds what it should."""
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import robust
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+HOLDS, NOT, OPEN = "holds", "does not hold", "undecided"
+
+
+def runs(**changes):
+    """Two runs of a hundred verdicts, the other with some changed."""
+    ours = {("5", f"claim {n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(100)}
+    theirs = ours | {("5", f"claim {n[1:]}"): word for n, word in changes.items()}
+    return {robust.HERE: ours, "other": {k: v for k, v in theirs.items() if v}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"n0": OPEN}, []),
+        ({"n0": OPEN, "n2": HOLDS}, []),
+        ({"n0": OPEN, "n2": HOLDS, "n5": NOT}, ["3 of 100 verdicts change"]),
+        ({"n0": NOT}, ["1 verdicts flip"]),
+        ({"n1": HOLDS}, ["1 verdicts flip"]),
+        ({"n1": None}, ["1 claims are not made in both"]),
+        ({"nmore": HOLDS}, ["1 claims are not made in both"]),
+    ],
+)
+def test_faults_of_verdicts_are_those_that_a_reader_would_mind(changes, words):
+    faults = robust.verdict_faults(runs(**changes))
+    assert len(faults) == len(words)
+    for fault, word in zip(faults, words, strict=True):
+        assert fault.startswith("other: ")
+        assert word in fault
+
+
+def test_what_differs_is_listed_and_nothing_else():
+    found = robust.differing(runs(n0=NOT, n4=None))
+    assert found["claim"].tolist() == ["claim 0", "claim 4"]
+    assert found["other"].tolist() == [NOT, "missing"]
+    assert robust.differing(runs()).empty
+
+
+def table(sd=0.1, **changes):
+    frame = pd.DataFrame(
+        {
+            "dataset": ["A", "B"],
+            "network": "x",
+            "validation": [90.0, 80],
+            "validation sd": [sd, 0.1],
+            "failed": 0,
+            "seeds": 10,
+            "choice": "η = 0.1",
+        }
+    )
+    for name, value in changes.items():
+        frame.loc[0, name] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("sd", "changes", "words"),
+    [
+        (0.1, {}, []),
+        (0.1, {"validation": 90.5}, []),
+        (0.1, {"validation": 89.4}, ["-0.60 points (A, x), at most 0.50"]),
+        (5, {"validation": 84.0}, []),
+        (5, {"validation": 83.0}, ["-7.00 points (A, x), at most 6.71"]),
+        (0.1, {"validation": np.nan}, ["nan points"]),
+        (0.1, {"failed": 2}, ["2 replicas fail (A, x)"]),
+    ],
+)
+def test_faults_of_the_table_are_failures_and_more_than_chance(sd, changes, words):
+    tables = {robust.HERE: table(sd), "other": table(sd, **changes)}
+    faults = robust.headline_faults(tables)
+    assert len(faults) == len(words)
+    assert all(word in fault for fault, word in zip(faults, words, strict=True))
+
+
+def test_the_tables_stand_side_by_side_with_failures_and_choices():
+    tables = {robust.HERE: table(), "other": table(failed=2)}
+    text = robust.told(runs(n0=NOT), tables, ["other: one"])
+    assert "100 verdicts in each of 2 runs" in text
+    assert "1 differ somewhere" in text
+    assert "90.00 ± 0.10 (2 failed)" in text
+    assert text.count("η = 0.1") == 2
+    assert text.endswith("other: one\n\nFAIL")
+    assert robust.told(runs(), {}, []).endswith("The same everywhere.")
+
+
+def test_verdicts_are_read_from_the_notebooks(tmp_path):
+    folder = tmp_path / "executed"
+    folder.mkdir()
+    outputs = [
+        new_output("display_data", metadata={"verdict": {"claim": c, "holds": holds}})
+        for c, holds in (("a", True), ("b", False), ("c", None))
+    ]
+    cells = [new_code_cell("x", outputs=[*outputs, new_output("stream", text="no")])]
+    nbformat.write(new_notebook(cells=cells), folder / "3_x.ipynb")
+    assert robust.verdicts(tmp_path) == {
+        ("3", "a"): HOLDS,
+        ("3", "b"): NOT,
+        ("3", "c"): OPEN,
+    }
+
+
+def test_imitations_are_single_ones_and_one_of_both():
+    names = robust.imitations(["X", "Y"])
+    assert next(iter(names)) == "Nehalem, plain loops"
+    assert names["Nehalem, plain loops"] == {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "NPY_DISABLE_CPU_FEATURES": "X Y",
+    }
+    assert len(names) == 4
+    assert set(robust.imitations([])) == {"Nehalem", "Sandybridge"}
+
+
+def test_what_changes_nothing_is_no_imitation(monkeypatch):
+    assert robust.effective({"none": {}, "words": {"MAKEFLAGS": "k"}}) == {}
+    monkeypatch.setattr(robust, "processor", lambda settings: settings.get("A", "real"))
+    settings = {"same": {"A": "real"}, "other": {"A": "old"}}
+    assert robust.effective(settings) == {"other": {"A": "old"}}
+
+
+def test_a_copy_has_what_the_notebooks_need_and_no_results(tmp_path):
+    robust.copy_project(tmp_path / "copy")
+    names = {path.name for path in (tmp_path / "copy").iterdir()}
+    assert names == {*robust.COPIED, ".venv"}
+    assert not list((tmp_path / "copy").rglob("__pycache__"))
+
+
+def test_a_run_knows_nothing_of_the_make_that_asked(monkeypatch):
+    monkeypatch.setenv("MAKEFLAGS", "k")
+    monkeypatch.setenv("MAKELEVEL", "1")
+    found = robust.surroundings({"OPENBLAS_CORETYPE": "Nehalem"})
+    assert "MAKEFLAGS" not in found
+    assert "MAKELEVEL" not in found
+    assert found["OPENBLAS_CORETYPE"] == "Nehalem"
