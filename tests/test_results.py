@@ -192,3 +192,68 @@ def test_comparisons_are_named_by_their_keys_and_saved_with_their_word():
     frame = results.read_csv("pairs", "any")
     assert frame["verdict"].tolist() == ["better", "undecided"]
     assert frame["difference"].tolist() == pytest.approx([8 / 3, -1], rel=1e-4)
+
+
+def outcome(verdict, kind="Taylor", order=2.0, error=0.5):
+    return checks.Check("f: W", kind, verdict, 1, 1, error, orders=(1.0, order))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "word", "number"),
+    [
+        (["pass", "pass"], "holds", "2 of 2 pass, lowest order 2.00"),
+        (["pass", "FAIL", "refused"], "does not hold", "1 of 3 pass, 1 refused, "),
+        (["pass", "refused"], "undecided", "1 of 2 pass, 1 refused, "),
+        ([], "undecided", "0 of 0 pass."),
+    ],
+)
+def test_a_refused_check_certifies_nothing(verdicts, word, number):
+    said, _ = markdown(results.certify("2.1.1", "It is right", map(outcome, verdicts)))
+    assert f"(2.1.1): {word}." in said
+    assert f"It is right: {number}" in said
+
+
+def test_a_tally_has_the_worst_of_every_kind():
+    tests = [
+        outcome("pass", order=2.0),
+        outcome("pass", order=1.956),
+        outcome("pass", "complex step", np.nan, 1e-16),
+        outcome("pass", "complex step", np.nan, 4e-15),
+        outcome("pass", "central difference", np.nan, 3e-8),
+        outcome("FAIL", "transpose", np.nan, 2.4e-3),
+        outcome("refused", "complex step", np.nan, np.nan),
+    ]
+    assert results.tally(tests) == (
+        "5 of 7 pass, 1 refused, lowest order 1.96, central difference < 1e-07, "
+        "complex step < 1e-13, transpose 2e-03"
+    )
+
+
+def test_a_certificate_is_the_same_on_every_processor(folder):
+    """Other last digits of what is rounding noise leave its file as it is."""
+    files = []
+    for noise in (1.0, 1.7):
+        tests = [
+            outcome("pass", order=2 + 1e-5 * noise),
+            outcome("pass", "complex step", np.nan, 2e-16 * noise),
+            outcome("pass", "transpose", np.nan, 4e-16 * noise),
+        ]
+        shown = results.certificate(results.check_table(tests), "certificate")
+        text, _ = markdown(shown)
+        files.append((folder / "certificate.csv").read_text())
+    assert files[0] == files[1]
+    assert " 2.00 |" in text
+    assert "< 1e−13" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "typeset"),
+    [
+        ("2e-05", "2e−5"),
+        ("-0.5 (-1 to 1e-10)", "−0.5 (−1 to 1e−10)"),
+        ("one-hot, 2-D, W-1", "one-hot, 2-D, W-1"),
+        ("1e+03", "1e+03"),
+    ],
+)
+def test_minus_signs_are_typeset_and_hyphens_kept(text, typeset):
+    assert results.typeset(text) == typeset
