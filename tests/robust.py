@@ -8,6 +8,7 @@ executes those chapters only.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,17 +77,21 @@ def effective(settings):
 # A run ------------------------------------------------------------------------------
 
 
-def copy_project(folder):
-    """Make a fresh copy of what the notebooks need, with the same environment."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-        else:
-            shutil.copy2(ROOT / name, folder)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+def copy_project(folders):
+    """Copy what the notebooks need to each folder, with the same environment.
+
+    All copies are made at once: what is changed meanwhile changes none of them.
+    """
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+                shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+            else:
+                shutil.copy2(ROOT / name, folder)
+        (folder / ".venv").symlink_to(ROOT / ".venv")
 
 
 def execute(folder, settings, chapters):
@@ -227,12 +232,12 @@ def main(chapters):
         return 1
     if QUICK:
         others = dict([*others.items()][:1])
-    runs, tables = {}, {}
-    for name, settings in ({HERE: {}} | others).items():
+    processors, runs, tables = {HERE: {}} | others, {}, {}
+    folders = {name: COPIES / re.sub(r"\W+", "-", name) for name in processors}
+    copy_project(folders.values())
+    for name, settings in processors.items():
         print(f"{name}: {processor(settings)}", flush=True)
-        folder = COPIES / name.replace(", ", "-").replace(" ", "-")
-        copy_project(folder)
-        built = execute(folder, settings, chapters)
+        built = execute(folders[name], settings, chapters)
         runs[name] = verdicts(built)
         if (table := headline(built)) is not None:
             tables[name] = table

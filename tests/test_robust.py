@@ -127,7 +127,7 @@ def test_what_changes_nothing_is_no_imitation(monkeypatch):
 
 
 def test_a_copy_has_what_the_notebooks_need_and_no_results(tmp_path):
-    robust.copy_project(tmp_path / "copy")
+    robust.copy_project([tmp_path / "copy"])
     names = {path.name for path in (tmp_path / "copy").iterdir()}
     assert names == {*robust.COPIED, ".venv"}
     assert not list((tmp_path / "copy").rglob("__pycache__"))
