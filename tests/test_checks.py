@@ -165,7 +165,7 @@ def test_the_noise_is_the_larger_residual_of_the_two_smallest_steps():
     np.testing.assert_array_equal(check.steps[check.fitted], checks.STEPS[18:24])
 
 
-@pytest.mark.parametrize(("units", "verdict"), [(100, "pass"), (101, "refused")])
+@pytest.mark.parametrize(("units", "verdict"), [(100, "pass"), (101, "FAIL")])
 def test_a_hundred_units_in_the_last_place_are_rounding_noise(units, verdict):
     """In one dimension every direction is 1 or −1, and nothing here is rounded."""
     slope = 1 + units * checks.EPS
