@@ -3,8 +3,9 @@
 `make robust` executes the notebooks in a copy of the project, once as this machine is
 and once for each processor that NumPy and OpenBLAS can imitate here. It prints the
 verdicts that differ and the table of the five networks, and fails if a conclusion does
-not hold everywhere. `QUICK=1` makes a short try with one imitation; `CHAPTERS=5,6`
-executes those chapters only.
+not hold everywhere. `QUICK=1` makes a short try with one imitation, `CHAPTERS=5,6`
+executes those chapters only, `ONLY=Nehalem,Sandybridge` chooses imitations. A run that
+was interrupted goes on where it was.
 """
 
 import os
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 COPIES = ROOT / "build" / "robust"
 COPIED = ("Makefile", "requirements.lock", "helpers", "notebooks", "data")
 HERE = "this machine"
+TABLED = "5_five_architectures"  # the notebook that writes the table
 SHARE = 0.02  # of the verdicts may change to or from "undecided": one of fifty
 ERRORS = 3  # standard errors of a difference: seeds alone exceed them in 1 of 400
 POINTS = 0.5  # the smallest difference in accuracy that the report speaks of
@@ -45,7 +47,7 @@ def imitations(found):
     plain = {"NPY_DISABLE_CPU_FEATURES": " ".join(found)}
     if not found:
         return kernels
-    both = {"Nehalem, plain loops": plain | kernels["Nehalem"]}
+    both = {"Nehalem and plain loops": plain | kernels["Nehalem"]}
     return both | kernels | {"plain loops": plain}
 
 
@@ -80,24 +82,26 @@ def effective(settings):
 def copy_project(folders):
     """Copy what the notebooks need to each folder, with the same environment.
 
-    All copies are made at once: what is changed meanwhile changes none of them.
+    All copies are made at once: what is changed meanwhile changes none of them. Dates
+    are kept, so make knows what has been executed already.
     """
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
             if (ROOT / name).is_dir():
+                shutil.rmtree(folder / name, ignore_errors=True)
                 ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
                 shutil.copytree(ROOT / name, folder / name, ignore=ignored)
             else:
                 shutil.copy2(ROOT / name, folder)
+        (folder / ".venv").unlink(missing_ok=True)
         (folder / ".venv").symlink_to(ROOT / ".venv")
 
 
 def execute(folder, settings, chapters):
     """Execute these chapters' notebooks in a copy; raises if a cell fails."""
-    names = [path.name for path in sorted((folder / "notebooks").glob("*.ipynb"))]
     built = "build/quick" if QUICK else "build"
+    names = sorted(path.name for path in (folder / "notebooks").glob("*.ipynb"))
     wanted = [
         f"{built}/executed/{n}" for n in names if n[0] in chapters or not chapters
     ]
@@ -107,27 +111,25 @@ def execute(folder, settings, chapters):
         env=surroundings(settings) | {"PYTHONPATH": str(folder)},
         check=True,
     )
-    return folder / built
+    return [folder / path for path in wanted]
 
 
-def verdicts(built):
-    """Return {(chapter, claim): word} of the executed notebooks."""
+def verdicts(paths):
+    """Return {(chapter, claim): word} of executed notebooks."""
     return {
         (path.stem[0], output.metadata.verdict["claim"]): WORDS[
             output.metadata.verdict["holds"]
         ]
-        for path in sorted((built / "executed").glob("*.ipynb"))
+        for path in paths
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", [])
         if "verdict" in output.get("metadata", {})
     }
 
 
-def headline(built):
-    """Return the table of the five networks and the choice behind it, or None."""
-    figures = built / "figures" if QUICK else built.parent / "figures"
-    if not (figures / "five_architectures.csv").exists():
-        return None
+def headline(folder):
+    """Return the table of the five networks and the choice behind it."""
+    figures = folder / ("build/quick/figures" if QUICK else "figures")
     table = pd.read_csv(figures / "five_architectures.csv")
     chosen = pd.read_csv(figures / "chosen.csv").iloc[0]
     return table.assign(
@@ -223,24 +225,25 @@ def told(found, tables, faults):
     return "\n\n".join([*parts, *faults, "FAIL" if faults else "The same everywhere."])
 
 
-def main(chapters):
+def main(chapters, only):
     """Execute, compare, print; return the exit status."""
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     others = effective(imitations(found))
     if not others:
         print("make: NumPy and OpenBLAS can imitate no other processor on this one")
         return 1
-    if QUICK:
+    others = {name: one for name, one in others.items() if name in (only or others)}
+    if QUICK and not only:
         others = dict([*others.items()][:1])
     processors, runs, tables = {HERE: {}} | others, {}, {}
     folders = {name: COPIES / re.sub(r"\W+", "-", name) for name in processors}
     copy_project(folders.values())
     for name, settings in processors.items():
         print(f"{name}: {processor(settings)}", flush=True)
-        built = execute(folders[name], settings, chapters)
-        runs[name] = verdicts(built)
-        if (table := headline(built)) is not None:
-            tables[name] = table
+        executed = execute(folders[name], settings, chapters)
+        runs[name] = verdicts(executed)
+        if any(path.stem == TABLED for path in executed):
+            tables[name] = headline(folders[name])
     faults = verdict_faults(runs) + (headline_faults(tables) if tables else [])
     text = told(runs, tables, faults)
     (COPIES / "table.md").write_text(f"{text}\n", encoding="utf-8")
@@ -249,4 +252,5 @@ def main(chapters):
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ.get("CHAPTERS", "")))
+    named = os.environ.get("ONLY", "").split(",")
+    sys.exit(main(os.environ.get("CHAPTERS", ""), [name for name in named if name]))

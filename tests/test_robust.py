@@ -93,15 +93,14 @@ def test_the_tables_stand_side_by_side_with_failures_and_choices():
 
 
 def test_verdicts_are_read_from_the_notebooks(tmp_path):
-    folder = tmp_path / "executed"
-    folder.mkdir()
     outputs = [
         new_output("display_data", metadata={"verdict": {"claim": c, "holds": holds}})
         for c, holds in (("a", True), ("b", False), ("c", None))
     ]
     cells = [new_code_cell("x", outputs=[*outputs, new_output("stream", text="no")])]
-    nbformat.write(new_notebook(cells=cells), folder / "3_x.ipynb")
-    assert robust.verdicts(tmp_path) == {
+    path = tmp_path / "3_x.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    assert robust.verdicts([path]) == {
         ("3", "a"): HOLDS,
         ("3", "b"): NOT,
         ("3", "c"): OPEN,
@@ -110,8 +109,8 @@ def test_verdicts_are_read_from_the_notebooks(tmp_path):
 
 def test_imitations_are_single_ones_and_one_of_both():
     names = robust.imitations(["X", "Y"])
-    assert next(iter(names)) == "Nehalem, plain loops"
-    assert names["Nehalem, plain loops"] == {
+    assert next(iter(names)) == "Nehalem and plain loops"
+    assert names["Nehalem and plain loops"] == {
         "OPENBLAS_CORETYPE": "Nehalem",
         "NPY_DISABLE_CPU_FEATURES": "X Y",
     }
@@ -131,6 +130,26 @@ def test_a_copy_has_what_the_notebooks_need_and_no_results(tmp_path):
     names = {path.name for path in (tmp_path / "copy").iterdir()}
     assert names == {*robust.COPIED, ".venv"}
     assert not list((tmp_path / "copy").rglob("__pycache__"))
+
+
+def test_a_second_copy_keeps_what_was_executed_and_takes_what_was_changed(
+    tmp_path, monkeypatch
+):
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    (root / "helpers").mkdir(parents=True)
+    (root / "helpers" / "old.py").write_text("1")
+    (root / "Makefile").write_text("1")
+    monkeypatch.setattr(robust, "ROOT", root)
+    monkeypatch.setattr(robust, "COPIED", ("Makefile", "helpers"))
+    robust.copy_project([copy])
+    (copy / "build").mkdir()
+    date = (copy / "Makefile").stat().st_mtime
+    assert date == (root / "Makefile").stat().st_mtime
+    (root / "helpers" / "old.py").rename(root / "helpers" / "new.py")
+    robust.copy_project([copy])
+    assert [path.name for path in (copy / "helpers").iterdir()] == ["new.py"]
+    assert (copy / "build").is_dir()
+    assert (copy / "Makefile").stat().st_mtime == date
 
 
 def test_a_run_knows_nothing_of_the_make_that_asked(monkeypatch):
