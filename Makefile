@@ -50,7 +50,7 @@ peers:  ## install the peers of the benchmark
 
 robust:  ## compare the verdicts under imitated processors (QUICK=1: a short try)
 	$(call setup,.venv/.installed)
-	@$(bin)/python tests/robust.py
+	@$(alone) $(bin)/python tests/robust.py
 
 reference:  ## take the README's table from the figures of a full report
 	$(call setup,.venv/.installed)

@@ -280,7 +280,7 @@ IN_LAYERS = [
     ),
     in_layer("σ′ left out, in J and Jᵀ", "x W b", HiddenLayer(4, 5, NoDerivative())),
     in_layer("ReLU mask inverted", "x W b", HiddenLayer(4, 9, InvertedMask()), False),
-    in_layer("gradient written into its input", "x W b stack", WritesIntoInput(4, 5)),
+    in_layer("gradient written into its input", "x W b", WritesIntoInput(4, 5)),
     in_layer("last sample's gradient only", "W stack", LastSampleOnly(4, 5)),
     in_layer("gradient taken after the update", "x", UpdatedTooSoon(4, 5)),
 ]

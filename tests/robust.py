@@ -28,7 +28,7 @@ COPIED = ("Makefile", "requirements.lock", "helpers", "notebooks", "data")
 HERE = "this machine"
 TABLED = "5_five_architectures"  # the notebook that writes the table
 SHARE = 0.02  # of the verdicts may change to or from "undecided": one of fifty
-ERRORS = 3  # standard errors of a difference: seeds alone exceed them in 1 of 400
+ERRORS = 3  # standard errors of a difference: other seeds exceed them 1 time in 100
 POINTS = 0.5  # the smallest difference in accuracy that the report speaks of
 WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 REPORT_ON = (
@@ -99,18 +99,25 @@ def copy_project(folders):
 
 
 def execute(folder, settings, chapters):
-    """Execute these chapters' notebooks in a copy; raises if a cell fails."""
+    """Execute these chapters' notebooks in a copy; return their paths.
+
+    Raises ValueError if there is no such chapter, or a cell fails.
+    """
     built = "build/quick" if QUICK else "build"
     names = sorted(path.name for path in (folder / "notebooks").glob("*.ipynb"))
     wanted = [
         f"{built}/executed/{n}" for n in names if n[0] in chapters or not chapters
     ]
-    subprocess.run(
+    if not wanted:
+        raise ValueError(f"CHAPTERS: no notebook begins with one of {chapters!r}")
+    run = subprocess.run(
         ["make", "--silent", "--jobs=2", "inner=yes", *wanted],
         cwd=folder,
         env=surroundings(settings) | {"PYTHONPATH": str(folder)},
-        check=True,
+        check=False,
     )
+    if run.returncode:
+        raise ValueError(f"a notebook fails in {folder}: its cell is named above")
     return [folder / path for path in wanted]
 
 
@@ -211,7 +218,7 @@ def side_by_side(tables):
     return pd.DataFrame(names | columns)
 
 
-def told(found, tables, faults):
+def comparison(found, tables, faults):
     """Return the report of the comparison as Markdown."""
     words = Counter(word for run in found.values() for word in run.values())
     changed = differing(found)
@@ -225,27 +232,40 @@ def told(found, tables, faults):
     return "\n\n".join([*parts, *faults, "FAIL" if faults else "The same everywhere."])
 
 
+def chosen(others, only):
+    """Return the named imitations, all without a name, one in a short try.
+
+    Raises ValueError if there are none, or none of a name.
+    """
+    if not others:
+        raise ValueError("NumPy and OpenBLAS imitate no other processor on this one")
+    if unknown := [name for name in only if name not in others]:
+        raise ValueError(f"ONLY: no {unknown[0]!r} among {', '.join(others)}")
+    names = only or [*others][: 1 if QUICK else None]
+    return {name: others[name] for name in names}
+
+
 def main(chapters, only):
     """Execute, compare, print; return the exit status."""
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    others = effective(imitations(found))
-    if not others:
-        print("make: NumPy and OpenBLAS can imitate no other processor on this one")
+    try:
+        processors = {HERE: {}} | chosen(effective(imitations(found)), only)
+        told = {name: processor(one) for name, one in processors.items()}
+        # What another processor has executed must not be taken for this one's.
+        folders = {n: COPIES / re.sub(r"\W+", "-", f"{n} {told[n]}") for n in told}
+        copy_project(folders.values())
+        runs, tables = {}, {}
+        for name, settings in processors.items():
+            print(f"{name}: {told[name]}", flush=True)
+            executed = execute(folders[name], settings, chapters)
+            runs[name] = verdicts(executed)
+            if any(path.stem == TABLED for path in executed):
+                tables[name] = headline(folders[name])
+    except ValueError as error:
+        print(f"make: {error}")
         return 1
-    others = {name: one for name, one in others.items() if name in (only or others)}
-    if QUICK and not only:
-        others = dict([*others.items()][:1])
-    processors, runs, tables = {HERE: {}} | others, {}, {}
-    folders = {name: COPIES / re.sub(r"\W+", "-", name) for name in processors}
-    copy_project(folders.values())
-    for name, settings in processors.items():
-        print(f"{name}: {processor(settings)}", flush=True)
-        executed = execute(folders[name], settings, chapters)
-        runs[name] = verdicts(executed)
-        if any(path.stem == TABLED for path in executed):
-            tables[name] = headline(folders[name])
     faults = verdict_faults(runs) + (headline_faults(tables) if tables else [])
-    text = told(runs, tables, faults)
+    text = comparison(runs, tables, faults)
     (COPIES / "table.md").write_text(f"{text}\n", encoding="utf-8")
     print(text)
     return 1 if faults else 0

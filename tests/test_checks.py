@@ -677,6 +677,40 @@ def test_random_functions_are_refused_by_a_sentence():
     assert "called twice" in str(tests[0])
 
 
+class Dropout(Layer):
+    inputs, outputs, shapes = 3, 3, {}
+
+    def __init__(self):
+        self.rng = rng()
+
+    def forward(self, x):
+        mask = self.rng.random(x.shape) < 0.5
+        return x * mask, mask
+
+    def backward(self, mask, dy):
+        return dy * mask, ()
+
+    def jvp(self, mask, dx):
+        return dx * mask
+
+
+def test_a_layer_that_draws_random_numbers_is_refused_and_never_fails(draw):
+    tests = checks.layer_tests("layer", Dropout(), draw(m=32)[0], rng())
+    assert verdicts(tests) == {"refused"}
+    assert all("called twice" in str(test) for test in tests)
+
+
+class RowsOnly(HiddenLayer):
+    def forward(self, x, W, b):
+        y = self.activation((x.T @ W.T).T + b)
+        return y, (x, W, y)
+
+
+def test_a_layer_that_fails_on_stacks_is_told_in_a_sentence(draw):
+    with pytest.raises(ValueError, match=r"leading axes as replicas.* fails with"):
+        checks.layer_tests("layer", RowsOnly(3, 4), draw(m=8)[0], rng())
+
+
 def test_what_is_not_finite_is_refused_by_a_sentence():
     with np.errstate(invalid="ignore"):
         tests = checks.gradient_test(
@@ -738,6 +772,14 @@ def test_a_kink_fails_as_analytic_and_the_line_says_what_is_meant(f, g):
     wrong = checks.gradient_test("f", f, x, 1.1 * g(x), rng())[0]
     assert wrong.verdict == "FAIL"
     assert wrong.reason == ""
+
+
+def test_a_slope_a_little_wrong_is_not_taken_for_a_kink():
+    x = np.ones(3)
+    g = (2 + 1e-9) * x
+    taylor = checks.gradient_test("f", lambda x: last(2 * x), x, g, rng())[0]
+    assert taylor.verdict == "FAIL"
+    assert taylor.reason == ""
 
 
 class Flat(HiddenLayer):

@@ -83,13 +83,13 @@ def test_faults_of_the_table_are_failures_and_more_than_chance(sd, changes, word
 
 def test_the_tables_stand_side_by_side_with_failures_and_choices():
     tables = {robust.HERE: table(), "other": table(failed=2)}
-    text = robust.told(runs(n0=NOT), tables, ["other: one"])
+    text = robust.comparison(runs(n0=NOT), tables, ["other: one"])
     assert "100 verdicts in each of 2 runs" in text
     assert "1 differ somewhere" in text
     assert "90.00 ± 0.10 (2 failed)" in text
     assert text.count("η = 0.1") == 2
     assert text.endswith("other: one\n\nFAIL")
-    assert robust.told(runs(), {}, []).endswith("The same everywhere.")
+    assert robust.comparison(runs(), {}, []).endswith("The same everywhere.")
 
 
 def test_verdicts_are_read_from_the_notebooks(tmp_path):
@@ -159,3 +159,31 @@ def test_a_run_knows_nothing_of_the_make_that_asked(monkeypatch):
     assert "MAKEFLAGS" not in found
     assert "MAKELEVEL" not in found
     assert found["OPENBLAS_CORETYPE"] == "Nehalem"
+
+
+def test_an_unknown_imitation_or_chapter_is_refused_and_not_passed_over(
+    tmp_path, capsys, monkeypatch
+):
+    known = {"A": {"X": "1"}, "B": {"X": "2"}}
+    assert robust.chosen(known, []) == known
+    assert robust.chosen(known, ["B"]) == {"B": {"X": "2"}}
+    with pytest.raises(ValueError, match="ONLY: no 'C' among A, B"):
+        robust.chosen(known, ["C"])
+    with pytest.raises(ValueError, match="no other processor"):
+        robust.chosen({}, [])
+    monkeypatch.setattr(robust, "QUICK", True)
+    assert robust.chosen(known, []) == {"A": {"X": "1"}}
+    (tmp_path / "notebooks").mkdir()
+    with pytest.raises(ValueError, match=r"CHAPTERS: no notebook .* '9'"):
+        robust.execute(tmp_path, {}, "9")
+    monkeypatch.setattr(robust, "effective", lambda settings: {})
+    assert robust.main("", []) == 1
+    assert capsys.readouterr().out.startswith("make: NumPy and OpenBLAS")
+
+
+def test_a_notebook_that_fails_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "1_x.ipynb").touch()
+    (tmp_path / "Makefile").write_text("build/%:\n\t@false\n")
+    with pytest.raises(ValueError, match="a notebook fails in"):
+        robust.execute(tmp_path, {}, "")
