@@ -561,3 +561,15 @@ def test_a_figure_is_saved_the_same_way_twice(folder, drawings, table, name):
     assert b"<text" in saved[0]
     assert b"dc:date" not in saved[0]
     assert fig.get_figwidth() == figures.WIDTH
+
+
+def test_a_last_digit_of_a_place_changes_no_id(folder):
+    written = []
+    for width in (1, 1 + 1e-13):  # Matplotlib's ids are hashes of all digits
+        fig, ax = plt.subplots()
+        ax.plot([0, width], [0, 1], marker="o")
+        ax.set_position([0.1, 0.1, 0.8 * width, 0.8])
+        figures.save(fig, "nudged", pd.DataFrame({"x": [1.0]}))
+        written.append((folder / "nudged.svg").read_text())
+    assert written[0] == written[1]
+    assert 'id="nudged-1"' in written[0]
