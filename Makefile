@@ -86,7 +86,7 @@ lock:  ## resolve the requirements into lock files again
 
 clean:  ## remove what was built, except report.pdf, figures/ and .venv
 	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
-	@find helpers tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	@find $(wildcard engine helpers tests benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
 
@@ -124,6 +124,7 @@ report := $(if $(quick),$(built)/)report.pdf
 executed := $(names:%=$(built)/executed/%.ipynb)
 chapters := $(names:%=$(built)/chapters/%.typ)
 typesetting := $(wildcard helpers/report/*.*)
+engine := $(wildcard engine/*.py)
 
 # Notebook 6 reads what notebook 5 hands over; where that is lost, 5 is executed again.
 giving := $(built)/executed/5_five_architectures.ipynb
@@ -142,7 +143,7 @@ endif
 # as C compilers do.
 -include $(names:%=$(built)/%.d)
 
-$(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb .venv/.installed
+$(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb .venv/.installed $(engine)
 	@echo "executing $<"
 	@$(bin)/python -m helpers.report.dependencies $< $@ $(built)/$*.d
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to notebook \

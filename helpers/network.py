@@ -11,7 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 
+import engine
 from helpers.losses import CrossEntropy, softmax
+
+CHUNK = 256  # samples that a compiled network judges at a time
+COLUMNS = 8192  # samples of all replicas together that NumPy judges at a time
 
 
 class Network:
@@ -19,6 +23,8 @@ class Network:
 
     Shapes: X (..., features, m), C (..., classes, m), parameters (..., P).
     """
+
+    programs = None  # of `judge`, where the network is recorded
 
     def __init__(self, layers, rng=None, *, dtype=np.float32, loss=None):
         """Draw the parameters from `rng`; a list of generators makes a stack.
@@ -128,22 +134,42 @@ class Network:
         """Return the softmax of the scores (..., classes, m)."""
         return softmax(self.scores(X))
 
-    def evaluate(self, X, C, chunk=8192):
+    def judge(self, X, C):
+        """Return the sums over the samples of the loss and of the right answers."""
+        scores = self.scores(X)
+        correct = is_correct(scores, C).sum(axis=-1)
+        return self.loss(scores, C) * X.shape[-1], correct
+
+    def evaluate(self, X, C):
         """Return loss and accuracy over all samples, one value each per replica.
 
-        Samples go through in chunks of about `chunk` columns in all, which fit a cache.
-        Raises ValueError when X or C does not fit the layers.
+        Samples go through in chunks that fit a cache. Raises ValueError when X or C
+        does not fit the layers.
         """
         self.check_samples(X, C)
-        m, replicas = X.shape[-1], math.prod(self.parameters.shape[:-1])
-        step = max(1, chunk // replicas)
-        loss = correct = 0
-        for start in range(0, m, step):
-            x, c = X[..., start : start + step], C[..., start : start + step]
-            scores = self.scores(x)
-            loss = loss + self.loss(scores, c) * x.shape[-1]
-            correct = correct + np.count_nonzero(is_correct(scores, c), axis=-1)
-        return loss / m, correct / m
+        m = X.shape[-1]
+        judge = self.recorded(X, C).programs if self.programs is None else self.programs
+        if judge:
+            return judge([self.parameters], X, C, np.arange(m)) / m
+        n = max(1, COLUMNS // math.prod(self.parameters.shape[:-1]))
+        sums = [
+            self.judge(X[..., k : k + n], C[..., k : k + n]) for k in range(0, m, n)
+        ]
+        return np.sum(sums, axis=0) / m
+
+    def recorded(self, X, C):
+        """Return the same network, with `judge` compiled for samples like these.
+
+        Its layers and its loss must not be changed any more.
+        """
+
+        def judge(theta, X, C):
+            return self.with_parameters(theta).judge(X, C)
+
+        other, batch = copy.copy(self), min(CHUNK, X.shape[-1])
+        state = [self.parameters]
+        other.programs = engine.programs(judge, state, X, C, batch) or False
+        return other
 
     def check_samples(self, X, C):
         """Raise ValueError when X (..., features, m) or C (..., classes, m) misfits."""

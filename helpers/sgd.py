@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
+import engine
 from helpers.network import Network
 
 
@@ -37,16 +38,23 @@ def cosine(progress):
     return (1 + math.cos(math.pi * progress)) / 2
 
 
+def shuffled(m, rng):
+    """Return the numbers of m samples in random order.
+
+    A list of generators gives each replica an order of its own: (replicas, m).
+    """
+    if isinstance(rng, list):
+        return np.stack([one.permutation(m) for one in rng])
+    return rng.permutation(m)
+
+
 def minibatches(X, C, batch_size, rng):
     """Yield (X, C) in minibatches that hold every sample exactly once, shuffled.
 
     The last batch may be short. One generator shuffles for all replicas alike; a list
     of generators gives each replica an order of its own and a leading axis.
     """
-    if isinstance(rng, list):
-        order = np.stack([one.permutation(X.shape[-1]) for one in rng])
-    else:
-        order = rng.permutation(X.shape[-1])
+    order = shuffled(X.shape[-1], rng)
     X, C = gather(X, order), gather(C, order)
     for start in range(0, X.shape[-1], batch_size):
         batch = slice(start, start + batch_size)
@@ -73,18 +81,38 @@ class SGD:
     weight_decay: float | np.ndarray = 0.0
     velocity: float | np.ndarray = 0.0
 
-    def __post_init__(self):
-        """Note once which terms there are; a step is too short to ask each time."""
-        self.decays = bool(np.any(self.weight_decay))
-        self.remembers = bool(np.any(self.momentum))
-
     def update(self, parameters, gradient, factor=1.0):
         """Change `parameters` (..., P) in place; `factor` is the schedule's."""
-        if self.decays:
-            gradient = gradient + self.weight_decay * parameters
-        if self.remembers:
-            gradient = self.velocity = self.momentum * self.velocity + gradient
-        parameters -= (self.learning_rate * factor) * gradient
+        gradient = gradient + self.weight_decay * parameters
+        self.velocity = self.momentum * self.velocity + gradient
+        parameters -= (self.learning_rate * factor) * self.velocity
+
+
+def compiled_epoch(network, optimizer, data, batch_size):
+    """Return epoch(order, factor), which takes a step on every minibatch, or None.
+
+    `engine` performs the very step of `SGD` and `Network`, if it knows its functions.
+    """
+    theta = network.parameters
+    settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
+    for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
+        settings[..., n, None] = getattr(optimizer, name)
+    state = [theta, np.zeros_like(theta), settings.copy()]
+
+    def step(theta, velocity, settings, X, C):
+        own = SGD(*(settings[..., n, None] for n in range(3)), velocity)
+        own.update(theta, network.with_parameters(theta).gradient(X, C))
+        velocity[...] = own.velocity
+        return ()
+
+    samples = [x.mT.copy().mT for x in (data.Yt, data.Ct)]  # a sample in one place
+    programs = engine.programs(step, state, *samples, batch_size)
+
+    def epoch(order, factor):
+        state[-1][..., 0] = settings[..., 0] * np.float32(factor)
+        programs(state, *samples, order)
+
+    return programs and epoch
 
 
 def evaluation(network, data):
@@ -127,19 +155,24 @@ def train(
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
+    optimizer, compiled = SGD(learning_rate, momentum, weight_decay), None
     if isinstance(network, Network):
         network.check_gradients(data.Yt, data.Ct)
-    optimizer = SGD(learning_rate, momentum, weight_decay)
+        compiled = compiled_epoch(network, optimizer, data, batch_size)
+        network = network.recorded(data.Yt, data.Ct)
     history, healthy = [record(network, data)], network.parameters.copy()
     recorded, frozen = [0], np.zeros(network.parameters.shape[:-1], bool)
     count = range(epochs)
     for epoch in tqdm(count, unit="epoch") if progress else count:
-        factor = schedule(epoch / epochs)
+        factor = float(np.float32(schedule(epoch / epochs)))
         # Overflow is not hidden: a loss that is not finite is caught below.
         with np.errstate(over="ignore", invalid="ignore"):
-            for X, C in minibatches(data.Yt, data.Ct, batch_size, rng):
-                gradient = network.gradient(X, C)
-                optimizer.update(network.parameters, gradient, factor)
+            if compiled:
+                compiled(shuffled(data.Yt.shape[-1], rng), factor)
+            else:
+                for X, C in minibatches(data.Yt, data.Ct, batch_size, rng):
+                    gradient = network.gradient(X, C)
+                    optimizer.update(network.parameters, gradient, factor)
             if (epoch + 1) % every == 0 or epoch + 1 == epochs:
                 row = record(network, data)
                 frozen |= ~np.isfinite(sum(row.values()))

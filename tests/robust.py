@@ -24,7 +24,7 @@ from helpers.files import QUICK
 
 ROOT = Path(__file__).parent.parent
 COPIES = ROOT / "build" / "robust"
-COPIED = ("Makefile", "requirements.lock", "helpers", "notebooks", "data")
+COPIED = ("Makefile", "requirements.lock", "engine", "helpers", "notebooks", "data")
 HERE = "this machine"
 TABLED = "5_five_architectures"  # the notebook that writes the table
 SHARE = 0.02  # of the verdicts may change to or from "undecided": one of fifty

@@ -1,0 +1,420 @@
+"""The engine: what it performs is what NumPy does, to the same bits everywhere."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import engine
+from engine import machine
+from engine.program import Programs
+from engine.record import UnknownError
+from helpers import experiments, sgd
+from helpers.datasets import Dataset
+from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, Tanh
+from helpers.losses import CrossEntropy, LeastSquares
+from helpers.network import Network
+
+
+def performed(function, X, C, *state):
+    """Return what the machine makes of function(*state, X, C): state and totals."""
+    state = [x.copy() for x in state]
+    programs = Programs(function, state, X, C, X.shape[-1])
+    return state, programs(state, X, C, np.arange(X.shape[-1]))
+
+
+def of_entries(name, x):
+    """Return the function `name` of the machine at every entry of the vector x."""
+    one = np.zeros((1, 1), np.float32)
+    function = getattr(np, name)
+
+    def put(y, X, C):
+        y[...] = function(y)
+        return ()
+
+    return performed(put, one, one, x)[0][0]
+
+
+# Functions --------------------------------------------------------------------------
+
+FUNCTIONS = ["exp", "log", "tanh"]
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    """Every 1021st float32 from the smallest to infinity, in order."""
+    return np.arange(1, 0x7F800001, 1021, dtype=np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_functions_are_right_to_1_5_units_in_the_last_place(name, sign, numbers):
+    x = numbers if name == "log" else sign * numbers
+    found = of_entries(name, x)
+    with np.errstate(over="ignore", under="ignore"):
+        exact = getattr(np, name)(x.astype(float))
+        rounded = exact.astype(np.float32)
+    finite = np.isfinite(rounded)
+    errors = abs(found[finite] - exact[finite])
+    assert (errors / np.spacing(abs(rounded[finite]))).max() < 1.5
+    np.testing.assert_array_equal(found[~finite], rounded[~finite])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("start", [0x3F000000, 0x3F0CCCC0, 0x3EB17200, 0x41000000])
+def test_functions_rise_with_every_number(name, start):
+    x = np.arange(start, start + (1 << 18), dtype=np.uint32).view(np.float32)
+    assert (np.diff(of_entries(name, x)) >= 0).all()
+
+
+def test_functions_rise_over_all_numbers(numbers):
+    for name in FUNCTIONS:
+        found = of_entries(name, numbers[:-1])
+        assert (found[1:] >= found[:-1]).all()
+
+
+def test_tanh_is_odd_and_zero_at_zero(numbers):
+    np.testing.assert_array_equal(
+        of_entries("tanh", -numbers), -of_entries("tanh", numbers)
+    )
+    zeros = of_entries("tanh", np.array([0.0, -0.0], np.float32))
+    assert zeros.tolist() == [0, 0]
+    assert np.signbit(zeros).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("exp", [1, 1, np.inf, 0, np.nan]),
+        ("log", [-np.inf, -np.inf, np.inf, np.nan, np.nan]),
+        ("tanh", [0, 0, 1, -1, np.nan]),
+    ],
+)
+def test_functions_at_zeros_infinities_and_nan(name, expected):
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], np.float32)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(of_entries(name, x), expected)
+
+
+def test_nan_and_infinity_travel():
+    bad = np.array([1, np.nan, np.inf, -np.inf], np.float32)
+    one = np.ones((1, 1), np.float32)
+
+    def mixed(x, X, C):
+        largest = np.maximum(x, 0)
+        x[...] = largest * (x > 0) + np.minimum(x, 0)
+        return (x[:2].sum(), np.abs(x).max())
+
+    (found,), totals = performed(mixed, one, one, bad)
+    assert np.isnan(found[1])
+    assert found[2] == np.inf
+    assert np.isnan(totals).tolist() == [True, True]
+
+
+# Steps ------------------------------------------------------------------------------
+
+
+class Sigmoid:
+    def __call__(self, z):
+        return 1 / (1 + np.exp(-z))
+
+    def derivative(self, y):
+        return y * (1 - y)
+
+
+class ThreeBlocks(Layer):
+    """y = tanh(W x + b) ⊙ x + s: a residual layer with three blocks."""
+
+    def __init__(self, width):
+        self.inputs = self.outputs = width
+        self.shapes = {"W": (width, width), "b": (width, 1), "s": (width, 1)}
+
+    def forward(self, x, W, b, s):
+        h = np.tanh(W @ x + b)
+        return h * x + s, (x, W, h)
+
+    def backward(self, kept, dy):
+        x, W, h = kept
+        dz = (1 - h**2) * x * dy
+        ones = dy.sum(axis=-1, keepdims=True)
+        return h * dy + W.mT @ dz, (dz @ x.mT, dz.sum(axis=-1, keepdims=True), ones)
+
+
+class Activation(Layer):
+    """y = tanh x, without parameters."""
+
+    def __init__(self, width):
+        self.inputs = self.outputs = width
+        self.shapes = {}
+
+    def forward(self, x):
+        y = np.tanh(x)
+        return y, y
+
+    def backward(self, y, dy):
+        return (1 - y * y) * dy, ()
+
+
+BUILDS = {
+    **{name: experiments.ARCHITECTURES[name] for name in experiments.ARCHITECTURES},
+    "no outer activation": lambda n, c, f=None: experiments.residual(
+        n, c, [3, 7], f, outer=False
+    ),
+    "three blocks": lambda n, c, f=None: [
+        HiddenLayer(n, 6, f),
+        ThreeBlocks(6),
+        OutputLayer(6, c),
+    ],
+    "activation layer": lambda n, c, f=None: [
+        OutputLayer(n, 5),
+        Activation(5),
+        OutputLayer(5, c),
+    ],
+}
+
+
+def rngs(seed, replicas):
+    """Return a generator, or one for each replica."""
+    if not replicas:
+        return np.random.default_rng(seed)
+    return [np.random.default_rng([seed, r]) for r in range(*replicas)]
+
+
+def trained(network, data, plain, **settings):
+    """Return parameters and history after an epoch, by NumPy alone if `plain`."""
+    one = network.with_parameters(network.parameters.copy())
+    with pytest.MonkeyPatch.context() as patch:
+        if plain:
+            patch.setattr(engine, "programs", lambda *_: None)
+        history = sgd.train(one, data, epochs=1, progress=False, **settings)
+    return one.parameters, history
+
+
+@given(
+    st.sampled_from(sorted(BUILDS)),
+    st.sampled_from([None, ReLU(), Sigmoid()]),
+    st.sampled_from([CrossEntropy(), LeastSquares()]),
+    st.integers(1, 6),
+    st.integers(2, 6),
+    st.integers(1, 40),
+    st.sampled_from([(), (1,), (3,)]),
+    st.floats(0, 0.9),
+    st.floats(0, 0.1),
+    st.booleans(),
+)
+def test_a_step_is_that_of_numpy(
+    build, activation, loss, n, c, m, replicas, momentum, decay, own
+):
+    rng = np.random.default_rng(m)
+    shape = replicas if own else ()
+    X = rng.standard_normal((*shape, n, m), np.float32)
+    C = np.eye(c, dtype=np.float32)[:, rng.integers(c, size=(*shape, m))]
+    C = np.moveaxis(C, 0, -2)
+    data = Dataset("random", X, C, X, C)
+    network = Network(BUILDS[build](n, c, activation), rngs(0, replicas), loss=loss)
+    settings = {
+        "learning_rate": 0.1,
+        "momentum": momentum,
+        "weight_decay": decay,
+        "batch_size": m,
+    }
+    ends = {}
+    for dtype, plain in ((np.float32, False), (np.float32, True), (float, True)):
+        data = Dataset("random", *(a.astype(dtype) for a in (X, C, X, C)))
+        at = network.with_parameters(network.parameters.astype(dtype))
+        ends[dtype, plain] = trained(at, data, plain, rng=rngs(5, replicas), **settings)
+    found, history = ends[np.float32, False]
+    for key, tolerance in (((np.float32, True), 1e-6), ((float, True), 1e-5)):
+        expected, rows = ends[key]
+        scale = abs(expected).max()
+        assert abs(found - expected).max() <= tolerance * scale
+        for name in ("train_loss", "validation_loss"):
+            np.testing.assert_allclose(history[name], rows[name], rtol=1e-5, atol=1e-6)
+
+
+def test_several_epochs_are_those_of_numpy(blobs):
+    data = blobs(m=150)  # two batches of 64 and one of 22
+    seeds = [np.random.default_rng(r) for r in range(2)]
+    network = Network(BUILDS["2 hidden + 1 ResNet"](2, 3), seeds)
+    settings = {
+        "learning_rate": np.array([[0.1], [0.02]], np.float32),
+        "momentum": np.array([[0.0], [0.9]], np.float32),
+        "schedule": sgd.cosine,
+    }
+    found, expected = (
+        trained(network, data, plain, rng=rngs(0, (2,)), **settings)[0]
+        for plain in (False, True)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert (found != network.parameters).any(axis=1).all()
+
+
+def test_a_record_has_each_thing_once():
+    network = Network([HiddenLayer(2, 6), OutputLayer(6, 3)], np.random.default_rng(0))
+
+    def step(theta, X, C):
+        theta -= 0.1 * network.with_parameters(theta).gradient(X, C)
+        return ()
+
+    X, C = np.zeros((2, 8), np.float32), np.zeros((3, 8), np.float32)
+    names = [
+        machine.INSTRUCTIONS[row[0]]
+        for row in Programs(step, [network.parameters], X, C, 8).program(8).table
+    ]
+    # W x + b is one product, dW and db lie in the flat gradient, dX is never computed.
+    assert names.count("combine") == 2 + 1 + 1  # two forward, the sum of exp, one back
+    assert names.count("inner") == 4
+    assert names.count("copy") == 1
+
+
+# What the machine does not know ---------------------------------------------------
+
+
+def dropout(x, X, C):
+    x *= np.random.default_rng().random(x.size, np.float32) > 0.5
+    return ()
+
+
+def decide(x, X, C):
+    if x.sum() > 0:
+        x += 1
+    return ()
+
+
+def pick(x, X, C):
+    x[...] = np.where(x > 0, x, 0)
+    return ()
+
+
+def sort(x, X, C):
+    x[...] = np.sort(x)
+    return ()
+
+
+def index(x, X, C):
+    x[...] = x[[2, 1, 0]]
+    return ()
+
+
+def item(x, X, C):
+    x += float(x[0:1].sum())
+    return ()
+
+
+def nothing(x, X, C):
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (dropout, "functions that do otherwise on other numbers"),
+        (decide, "a decision that depends on values"),
+        (pick, "np.where"),
+        (sort, "np.sort"),
+        (index, "copies made by other means"),
+        (item, "a decision that depends on values"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_its_name(function, reason):
+    one = np.ones((1, 1), np.float32)
+    with pytest.raises(UnknownError, match=reason):
+        Programs(function, [np.ones(3, np.float32)], one, one, 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "batch", "reason"),
+    [(float, 1, "numbers of the type float64"), (np.float32, 2000, "2000 samples")],
+)
+def test_what_numpy_does_better_is_left_to_it(dtype, batch, reason):
+    one = np.ones((1, batch), dtype)
+    with pytest.raises(UnknownError, match=reason):
+        Programs(nothing, [np.ones(3, dtype)], one, one, batch)
+
+
+def test_why_numpy_trains_is_said_once(blobs, capsys):
+    class Leaky(Tanh):
+        def __call__(self, z):
+            return np.where(z > 0, z, z / 10)
+
+        def derivative(self, y):
+            return np.where(y > 0, 1, np.float32(0.1))
+
+    engine.say.cache_clear()
+    for _ in range(2):
+        network = Network([HiddenLayer(2, 4, Leaky()), OutputLayer(4, 3)])
+        network.parameters = np.ones(27, np.float32)
+        rng = np.random.default_rng(0)
+        sgd.train(network, blobs(), rng=rng, epochs=1, progress=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["plain NumPy does this, slower: the engine does not know np.where"]
+
+
+RUN = """
+import hashlib, sys
+import numpy as np
+from helpers import sgd
+from helpers.datasets import Dataset
+from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
+from helpers.network import Network
+rng = np.random.default_rng(0)
+X = rng.standard_normal((2, 1000)).astype(np.float32)
+C = np.eye(3, dtype=np.float32)[:, rng.integers(3, size=1000)]
+layers = [HiddenLayer(2, 10), ResNetLayer(10), OutputLayer(10, 3)]
+network = Network(layers, [np.random.default_rng(r) for r in range(2)])
+history = sgd.train(
+    network, Dataset("random", X, C, X, C), rng=np.random.default_rng(1), epochs=2,
+    momentum=0.9, weight_decay=1e-3, schedule=sgd.cosine, progress=False,
+)
+digest = hashlib.sha256(network.parameters.tobytes())
+for name in sorted(history):
+    digest.update(np.ascontiguousarray(history[name]).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def run(code=RUN, **settings):
+    """Return what Python code prints in this environment; errors come along."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | settings,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ).stdout
+
+
+def test_another_processor_gives_the_same_bits():
+    baseline = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    others = baseline | {"OPENBLAS_CORETYPE": "Nehalem"}
+    here, there = run(), run(**others)
+    assert here == there
+    assert len(here.strip()) == 64
+
+
+def test_without_numba_numpy_trains_and_says_so():
+    said, found = run("import sys; sys.modules['numba'] = None\n" + RUN).splitlines()
+    assert len(found) == 64
+    assert said.startswith("plain NumPy does this, slower: Numba cannot be imported")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_without_a_folder_to_keep_it_the_machine_is_compiled_all_the_same(
+    monkeypatch, error
+):
+    asked = []
+
+    def njit(signature, cache=False, **_):
+        asked.append(cache)
+        if cache:
+            raise error("cannot cache function: no locator available")
+        return lambda run: run
+
+    monkeypatch.setattr(machine, "njit", njit)
+    assert machine.compiled.__wrapped__() is machine.run
+    assert asked == [True, False]
