@@ -19,11 +19,11 @@ def programs(function, state, X, C, batch):
     try:
         return Programs(function, state, X, C, batch)
     except UnknownError as error:
-        say(f"the engine does not know {error}")
+        say(f"the compiled engine has no {error}")
         return None
 
 
 @cache
 def say(reason):
     """Say once that plain NumPy does the work, and why."""
-    print(f"plain NumPy does this, slower: {reason}")
+    print(f"by plain NumPy, which is slower: {reason}")

@@ -88,8 +88,8 @@ class SGD:
         parameters -= (self.learning_rate * factor) * self.velocity
 
 
-def compiled_epoch(network, optimizer, data, batch_size):
-    """Return epoch(order, factor), which takes a step on every minibatch, or None.
+def compiled_epoch(network, optimizer, X, C, batch_size):
+    """Return epoch(X, C, order, factor), a step on every minibatch, or None.
 
     `engine` performs the very step of `SGD` and `Network`, if it knows its functions.
     """
@@ -105,11 +105,11 @@ def compiled_epoch(network, optimizer, data, batch_size):
         velocity[...] = own.velocity
         return ()
 
-    samples = [x.mT.copy().mT for x in (data.Yt, data.Ct)]  # a sample in one place
-    programs = engine.programs(step, state, *samples, batch_size)
+    programs = engine.programs(step, state, X, C, batch_size)
 
-    def epoch(order, factor):
+    def epoch(X, C, order, factor):
         state[-1][..., 0] = settings[..., 0] * np.float32(factor)
+        samples = [x.mT.copy().mT for x in (X, C)]  # the numbers of one in one place
         programs(state, *samples, order)
 
     return programs and epoch
@@ -157,9 +157,10 @@ def train(
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
     optimizer, compiled = SGD(learning_rate, momentum, weight_decay), None
     if isinstance(network, Network):
-        network.check_gradients(data.Yt, data.Ct)
-        compiled = compiled_epoch(network, optimizer, data, batch_size)
-        network = network.recorded(data.Yt, data.Ct)
+        X, C = data.Yt, data.Ct
+        network.check_gradients(X, C)
+        compiled = compiled_epoch(network, optimizer, X, C, batch_size)
+        network = network.recorded(X, C)
     history, healthy = [record(network, data)], network.parameters.copy()
     recorded, frozen = [0], np.zeros(network.parameters.shape[:-1], bool)
     count = range(epochs)
@@ -168,7 +169,8 @@ def train(
         # Overflow is not hidden: a loss that is not finite is caught below.
         with np.errstate(over="ignore", invalid="ignore"):
             if compiled:
-                compiled(shuffled(data.Yt.shape[-1], rng), factor)
+                X, C = data.Yt, data.Ct
+                compiled(X, C, shuffled(X.shape[-1], rng), factor)
             else:
                 for X, C in minibatches(data.Yt, data.Ct, batch_size, rng):
                     gradient = network.gradient(X, C)

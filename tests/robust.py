@@ -27,6 +27,7 @@ COPIES = ROOT / "build" / "robust"
 COPIED = ("Makefile", "requirements.lock", "engine", "helpers", "notebooks", "data")
 HERE = "this machine"
 TABLED = "5_five_architectures"  # the notebook that writes the table
+TRAINED = ("five_", "small_")  # pictures and tables made of trained networks alone
 SHARE = 0.02  # of the verdicts may change to or from "undecided": one of fifty
 ERRORS = 3  # standard errors of a difference: other seeds exceed them 1 time in 100
 POINTS = 0.5  # the smallest difference in accuracy that the report speaks of
@@ -43,7 +44,14 @@ def imitations(found):
 
     `found` are the extensions that NumPy uses here beyond what every processor has.
     """
-    kernels = {name: {"OPENBLAS_CORETYPE": name} for name in ("Nehalem", "Sandybridge")}
+    kernels = {
+        name: {
+            "OPENBLAS_CORETYPE": name,
+            "NUMBA_CPU_NAME": name.lower(),
+            "NUMBA_CPU_FEATURES": "",
+        }
+        for name in ("Nehalem", "Sandybridge")
+    }
     plain = {"NPY_DISABLE_CPU_FEATURES": " ".join(found)}
     if not found:
         return kernels
@@ -198,6 +206,31 @@ def headline_faults(tables):
     return faults
 
 
+def differing_files(folders):
+    """Return {name of the run: names in figures/ that differ from ours}."""
+    ours, *others = (read_figures(folder) for folder in folders.values())
+    return {
+        run: sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
+        for run, theirs in zip([*folders][1:], others, strict=True)
+    }
+
+
+def read_figures(folder):
+    """Return {name: content} of what the notebooks of a copy have written."""
+    figures = folder / ("build/quick/figures" if QUICK else "figures")
+    return {path.name: path.read_bytes() for path in figures.glob("*.*")}
+
+
+def file_faults(changed):
+    """Return in words which pictures and tables of trained networks differ."""
+    return [
+        f"{run}: {name} differs, so that the bits of training do"
+        for run, names in changed.items()
+        for name in names
+        if name.startswith(TRAINED)
+    ]
+
+
 def side_by_side(tables):
     """Return the accuracies of the runs in columns, and the choice of each below."""
     columns = {
@@ -218,7 +251,7 @@ def side_by_side(tables):
     return pd.DataFrame(names | columns)
 
 
-def comparison(found, tables, faults):
+def comparison(found, tables, files, faults):
     """Return the report of the comparison as Markdown."""
     words = Counter(word for run in found.values() for word in run.values())
     changed = differing(found)
@@ -229,6 +262,11 @@ def comparison(found, tables, faults):
     ]
     parts += [changed.to_markdown(index=False)] if len(changed) else []
     parts += [side_by_side(tables).to_markdown(index=False)] if tables else []
+    parts += [
+        f"{run}: {len(names)} files in figures/ differ{':' * bool(names)} "
+        + ", ".join(names)
+        for run, names in files.items()
+    ]
     return "\n\n".join([*parts, *faults, "FAIL" if faults else "The same everywhere."])
 
 
@@ -264,8 +302,10 @@ def main(chapters, only):
     except ValueError as error:
         print(f"make: {error}")
         return 1
+    files = differing_files(folders)
     faults = verdict_faults(runs) + (headline_faults(tables) if tables else [])
-    text = comparison(runs, tables, faults)
+    faults += file_faults(files)
+    text = comparison(runs, tables, files, faults)
     (COPIES / "table.md").write_text(f"{text}\n", encoding="utf-8")
     print(text)
     return 1 if faults else 0

@@ -190,7 +190,7 @@ def trained(network, data, plain, **settings):
     with pytest.MonkeyPatch.context() as patch:
         if plain:
             patch.setattr(engine, "programs", lambda *_: None)
-        history = sgd.train(one, data, epochs=1, progress=False, **settings)
+        history = sgd.train(one, data, **{"epochs": 1, "progress": False} | settings)
     return one.parameters, history
 
 
@@ -251,6 +251,28 @@ def test_several_epochs_are_those_of_numpy(blobs):
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert (found != network.parameters).any(axis=1).all()
+
+
+def test_samples_are_asked_for_in_every_epoch(blobs):
+    class Anew:
+        def __init__(self):
+            self.asked, self.Yv, self.Cv = 0, blobs().Yv, blobs().Cv
+
+        def draw(self):
+            self.asked += 1
+            drawn = blobs(seed=self.asked)
+            self.Ct = drawn.Ct
+            return drawn.Yt
+
+        Yt = property(draw)
+
+    network = Network(BUILDS["1 hidden"](2, 3), np.random.default_rng(0))
+    settings = {"learning_rate": 0.1, "epochs": 3, "record": lambda n, d: {"x": 0.0}}
+    found, expected = (
+        trained(network, Anew(), plain, rng=rngs(0, ()), **settings)[0]
+        for plain in (False, True)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_record_has_each_thing_once():
@@ -351,7 +373,9 @@ def test_why_numpy_trains_is_said_once(blobs, capsys):
         rng = np.random.default_rng(0)
         sgd.train(network, blobs(), rng=rng, epochs=1, progress=False)
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["plain NumPy does this, slower: the engine does not know np.where"]
+    assert lines == [
+        "by plain NumPy, which is slower: the compiled engine has no np.where"
+    ]
 
 
 RUN = """
@@ -400,7 +424,7 @@ def test_another_processor_gives_the_same_bits():
 def test_without_numba_numpy_trains_and_says_so():
     said, found = run("import sys; sys.modules['numba'] = None\n" + RUN).splitlines()
     assert len(found) == 64
-    assert said.startswith("plain NumPy does this, slower: Numba cannot be imported")
+    assert said.startswith("by plain NumPy, which is slower: Numba cannot be imported")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError])

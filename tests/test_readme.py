@@ -63,7 +63,8 @@ def test_links_point_to_files(path):
 
 
 def test_layout_names_every_module():
-    modules = {p.stem for p in (ROOT / "helpers").glob("[a-z]*.py")}
+    folders = (ROOT / "helpers", ROOT / "engine")
+    modules = {p.stem for folder in folders for p in folder.glob("[a-z]*.py")}
     assert modules <= set(re.findall(r"`([a-z]+)`", README.split("## Layout")[1]))
 
 

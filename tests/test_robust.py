@@ -83,13 +83,34 @@ def test_faults_of_the_table_are_failures_and_more_than_chance(sd, changes, word
 
 def test_the_tables_stand_side_by_side_with_failures_and_choices():
     tables = {robust.HERE: table(), "other": table(failed=2)}
-    text = robust.comparison(runs(n0=NOT), tables, ["other: one"])
+    files = {"other": ["five_x.csv", "sgd_y.csv"], "third": []}
+    text = robust.comparison(runs(n0=NOT), tables, files, ["other: one"])
+    assert "other: 2 files in figures/ differ: five_x.csv, sgd_y.csv" in text
+    assert "third: 0 files in figures/ differ \n" in text
     assert "100 verdicts in each of 2 runs" in text
     assert "1 differ somewhere" in text
     assert "90.00 ± 0.10 (2 failed)" in text
     assert text.count("η = 0.1") == 2
     assert text.endswith("other: one\n\nFAIL")
-    assert robust.comparison(runs(), {}, []).endswith("The same everywhere.")
+    assert robust.comparison(runs(), {}, {}, []).endswith("The same everywhere.")
+
+
+def test_files_of_trained_networks_are_the_same_or_a_fault(tmp_path):
+    folders = {name: tmp_path / name for name in (robust.HERE, "other", "third")}
+    figures = "build/quick/figures" if robust.QUICK else "figures"
+    for n, folder in enumerate(folders.values()):
+        (folder / figures).mkdir(parents=True)
+        (folder / figures / "five_a.csv").write_text("x" * (n == 2))
+        (folder / figures / "sgd_b.csv").write_text("x" * (n > 0))
+    (folders["third"] / figures / "small_c.csv").write_text("x")
+    changed = robust.differing_files(folders)
+    every = ["five_a.csv", "sgd_b.csv", "small_c.csv"]
+    assert changed == {"other": ["sgd_b.csv"], "third": every}
+    faults = robust.file_faults(changed)
+    assert [fault.split(" differs")[0] for fault in faults] == [
+        "third: five_a.csv",
+        "third: small_c.csv",
+    ]
 
 
 def test_verdicts_are_read_from_the_notebooks(tmp_path):
@@ -112,6 +133,8 @@ def test_imitations_are_single_ones_and_one_of_both():
     assert next(iter(names)) == "Nehalem and plain loops"
     assert names["Nehalem and plain loops"] == {
         "OPENBLAS_CORETYPE": "Nehalem",
+        "NUMBA_CPU_NAME": "nehalem",
+        "NUMBA_CPU_FEATURES": "",
         "NPY_DISABLE_CPU_FEATURES": "X Y",
     }
     assert len(names) == 4
