@@ -14,7 +14,7 @@ import numpy as np
 import engine
 from helpers.losses import CrossEntropy, softmax
 
-CHUNK = 256  # samples that a compiled network judges at a time
+CHUNK = 512  # samples that a compiled network judges at a time
 COLUMNS = 8192  # samples of all replicas together that NumPy judges at a time
 
 

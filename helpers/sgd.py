@@ -109,8 +109,7 @@ def compiled_epoch(network, optimizer, X, C, batch_size):
 
     def epoch(X, C, order, factor):
         state[-1][..., 0] = settings[..., 0] * np.float32(factor)
-        samples = [x.mT.copy().mT for x in (X, C)]  # the numbers of one in one place
-        programs(state, *samples, order)
+        programs(state, X, C, order)
 
     return programs and epoch
 
