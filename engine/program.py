@@ -65,14 +65,12 @@ class Program:
                 x[:] = changed
 
     def listing(self):
-        """Return a row (instruction, result, operands) of text for each instruction."""
+        """Return for each instruction (name, sizes, place written, places read)."""
         lines = []
-        for what, rows, columns, depth, *places in self.table.tolist():
-            out, a, b = (
-                f"M[{start}]" + ("" if across else " repeated")
-                for start, _, across in np.reshape(places[:9], (3, 3)).tolist()
-            )
-            lines.append((machine.INSTRUCTIONS[what], rows, columns, depth, out, a, b))
+        for what, *sizes, out, _, _, a, _, _, b, _, _, c, _ in self.table.tolist():
+            name = machine.INSTRUCTIONS[what]
+            read = [a] if name in {"copy", "exp", "log", "sqrt", "tanh"} else [a, b]
+            lines.append((name, sizes, out, read + [c] * (what < machine.COPY)))
         return lines
 
 
