@@ -293,6 +293,22 @@ def test_a_record_has_each_thing_once():
     assert names.count("copy") == 1
 
 
+def test_a_listing_names_sizes_and_places():
+    def scale(x, X, C):
+        x *= 3
+        return ((X @ C).sum(),)
+
+    one = np.ones((2, 2), np.float32)
+    program = Programs(scale, [np.ones(5, np.float32)], one, one, 2).program(2)
+    (first, sizes, written, read), second, third, *_ = program.listing()
+    assert (first, sizes) == ("multiply", [1, 5, 0])
+    assert read[0] == program.state[0]
+    assert second == ("copy", [1, 5, 0], read[0], [written])
+    name, sizes, _, read = third
+    assert (name, sizes) == ("combine", [2, 2, 2])
+    assert read[:2] == [program.places[0], program.places[0] + 4]
+
+
 # What the machine does not know ---------------------------------------------------
 
 
