@@ -15,7 +15,7 @@ from engine.machine import COMBINE, COPY, INNER, INSTRUCTIONS, WIDTH
 
 SIZE = 1 << 22  # numbers that the memory can hold
 LINE = 16  # numbers in a line of the cache: arrays start at one
-LARGEST = 1 << 20  # multiplications in a product: beyond, NumPy is faster
+LARGEST = 64 * 64  # the two smaller sizes of a product: beyond, NumPy is faster
 REWRITTEN = {
     np.negative: lambda x: x * -1,
     np.square: lambda x: x * x,
@@ -171,7 +171,8 @@ class Tape:
 
     def multiply(self, value, X, Y, c):
         """Note a product with a column added, in the form that fits its order."""
-        if X.ndim != 2 or Y.ndim != 2 or len(X) * Y.size > LARGEST:
+        sizes = sorted((*X.shape, *Y.shape[1:]))
+        if X.ndim != 2 or Y.ndim != 2 or prod(sizes[:2]) > LARGEST:
             raise UnknownError(f"products of the shapes {X.shape} and {Y.shape}")
         (_, of_X), (down, across) = self.place(X)[2], self.place(Y)[2]
         column = Y.shape[1] == 1

@@ -364,6 +364,17 @@ def test_what_is_not_known_is_refused_with_its_name(function, reason):
         Programs(function, [np.ones(3, np.float32)], one, one, 1)
 
 
+@pytest.mark.parametrize(("width", "known"), [(64, True), (65, False)])
+def test_wide_layers_are_left_to_numpy_whatever_the_batch(width, known, monkeypatch):
+    said = []
+    monkeypatch.setattr(engine, "say", said.append)
+    layers = [HiddenLayer(2, width), HiddenLayer(width, width), OutputLayer(width, 3)]
+    network = Network(layers, np.random.default_rng(0))
+    X, C = np.ones((2, 500), np.float32), np.ones((3, 500), np.float32)
+    network.evaluate(X, C)
+    assert len(said) == (not known)
+
+
 @pytest.mark.parametrize(
     ("dtype", "batch", "reason"),
     [(float, 1, "numbers of the type float64"), (np.float32, 2000, "2000 samples")],
