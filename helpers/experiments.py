@@ -24,6 +24,7 @@ from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+import engine
 import helpers
 from helpers import sgd
 from helpers.datasets import subsample
@@ -263,12 +264,20 @@ def gradient_norms(network, data, samples=1000):
     equal distances: a file may be sorted by class.
     """
     some = slice(None, None, -(-data.Yt.shape[-1] // samples))
-    X, C = data.Yt[..., some], data.Ct[..., some]
-    gradients = network.split(network.gradient(X, C))
+    X, C, theta = data.Yt[..., some], data.Ct[..., some], network.parameters
+
+    def squares(theta, X, C):
+        own = network.with_parameters(theta)
+        gradients = own.split(own.gradient(X, C))
+        return [sum((g**2).sum(axis=(-2, -1)) for g in blocks) for blocks in gradients]
+
+    programs = engine.programs(squares, [theta], X, C, X.shape[-1])
+    order = np.arange(X.shape[-1])
+    found = programs([theta], X, C, order) if programs else squares(theta, X, C)
     norms = {
-        f"layer {number}": np.sqrt(sum((g**2).sum(axis=(-2, -1)) for g in blocks))
-        for number, blocks in enumerate(gradients, start=1)
-        if blocks  # an activation of its own has no parameters
+        f"layer {number}": np.sqrt(found[number - 1])
+        for number, layer in enumerate(network.layers, start=1)
+        if layer.shapes  # an activation of its own has no parameters
     }
     return sgd.evaluation(network, data) | norms
 
