@@ -19,8 +19,10 @@ class Stack:
         parts = ("Yt", "Ct", "Yv", "Cv")
         kinds = {part: getattr(data, part).astype(self.dtype) for part in parts}
         self.data = replace(data, **kinds)
-        self.network = Network(layers).with_parameters(self.start(parameters))
-        self.optimizer = sgd.SGD(RATE)
+        network = Network(layers).with_parameters(self.start(parameters))
+        X, C = self.data.Yt, self.data.Ct
+        self.network = network.recorded(X, C)
+        self.steps = sgd.prepare_epoch(self.network, sgd.SGD(RATE), X, C, BATCH)
 
     def start(self, parameters):
         """Return the parameters of the stack."""
@@ -28,10 +30,8 @@ class Stack:
 
     def epoch(self, rngs):
         """Train on all samples once, then evaluate."""
-        network, data = self.network, self.data
-        for X, C in sgd.minibatches(data.Yt, data.Ct, BATCH, self.order(rngs)):
-            self.optimizer.update(network.parameters, network.gradient(X, C))
-        return sgd.evaluation(network, data)
+        self.steps(self.data.Yt, self.data.Ct, self.order(rngs), 1.0)
+        return sgd.evaluation(self.network, self.data)
 
     def order(self, rngs):
         """Return what draws the minibatches: a generator for each replica."""

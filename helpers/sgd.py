@@ -88,11 +88,18 @@ class SGD:
         parameters -= (self.learning_rate * factor) * self.velocity
 
 
-def compiled_epoch(network, optimizer, X, C, batch_size):
-    """Return epoch(X, C, order, factor), a step on every minibatch, or None.
+def prepare_epoch(network, optimizer, X, C, batch_size):
+    """Return epoch(X, C, rng, factor), which takes a step on every minibatch.
 
     `engine` performs the very step of `SGD` and `Network`, if it knows its functions.
     """
+
+    def plain(X, C, rng, factor):
+        for x, c in minibatches(X, C, batch_size, rng):
+            optimizer.update(network.parameters, network.gradient(x, c), factor)
+
+    if not isinstance(network, Network):
+        return plain
     theta = network.parameters
     settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
     for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
@@ -107,11 +114,11 @@ def compiled_epoch(network, optimizer, X, C, batch_size):
 
     programs = engine.programs(step, state, X, C, batch_size)
 
-    def epoch(X, C, order, factor):
+    def compiled(X, C, rng, factor):
         state[-1][..., 0] = settings[..., 0] * np.float32(factor)
-        programs(state, X, C, order)
+        programs(state, X, C, shuffled(X.shape[-1], rng))
 
-    return programs and epoch
+    return compiled if programs else plain
 
 
 def evaluation(network, data):
@@ -154,12 +161,12 @@ def train(
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
-    optimizer, compiled = SGD(learning_rate, momentum, weight_decay), None
+    X, C = data.Yt, data.Ct
     if isinstance(network, Network):
-        X, C = data.Yt, data.Ct
         network.check_gradients(X, C)
-        compiled = compiled_epoch(network, optimizer, X, C, batch_size)
         network = network.recorded(X, C)
+    optimizer = SGD(learning_rate, momentum, weight_decay)
+    take_steps = prepare_epoch(network, optimizer, X, C, batch_size)
     history, healthy = [record(network, data)], network.parameters.copy()
     recorded, frozen = [0], np.zeros(network.parameters.shape[:-1], bool)
     count = range(epochs)
@@ -167,13 +174,8 @@ def train(
         factor = float(np.float32(schedule(epoch / epochs)))
         # Overflow is not hidden: a loss that is not finite is caught below.
         with np.errstate(over="ignore", invalid="ignore"):
-            if compiled:
-                X, C = data.Yt, data.Ct
-                compiled(X, C, shuffled(X.shape[-1], rng), factor)
-            else:
-                for X, C in minibatches(data.Yt, data.Ct, batch_size, rng):
-                    gradient = network.gradient(X, C)
-                    optimizer.update(network.parameters, gradient, factor)
+            X, C = data.Yt, data.Ct  # some data are drawn anew in every epoch
+            take_steps(X, C, rng, factor)
             if (epoch + 1) % every == 0 or epoch + 1 == epochs:
                 row = record(network, data)
                 frozen |= ~np.isfinite(sum(row.values()))
