@@ -87,6 +87,8 @@ class Programs:
                 raise UnknownError(f"numbers of the type {x.dtype}")
         if batch > LARGEST_BATCH:
             raise UnknownError(f"batches of {batch} samples")
+        if max(X.ndim, C.ndim) > 1 + state[0].ndim:
+            raise UnknownError("samples of more replicas than there are states")
         sizes, rows = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
         self.recipe, self.batch, self.programs = (function, sizes, rows), batch, {}
         self.numbers = len(self.program(batch).places) - 1
@@ -105,6 +107,7 @@ class Programs:
         shape, m = state[0].shape[:-1], order.shape[-1]
         order, whole = np.broadcast_to(order, (*shape, m)), m - m % self.batch
         totals = np.zeros((*shape, self.numbers))
+        X, C = (x.astype(np.float32, copy=False) for x in (X, C))
         for r in np.ndindex(shape):
             samples = [x[r] if x.ndim > 2 else x for x in (X, C)]
             for part in filter(len, np.split(order[r], [whole])):

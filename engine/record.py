@@ -184,11 +184,11 @@ class Tape:
         self.product = result, X, Y
         return result
 
-    def reduce(self, ufunc, x, axis=0, keepdims=False, **_):
+    def reduce(self, ufunc, x, axis=0, keepdims=False, initial=None, **_):
         """Note a sum as a product with ones, a maximum as those of pairs."""
         if x.ndim == 1:
-            return self.reduce(ufunc, x[None], (0, 1))
-        if x.ndim != 2 or ufunc not in (np.add, np.maximum):
+            return self.reduce(ufunc, x[None], (0, 1), initial=initial)
+        if x.ndim != 2 or ufunc not in (np.add, np.maximum) or initial is not None:
             raise UnknownError(f"np.{ufunc.__name__}.reduce")
         axes = {0, 1} if axis is None else {n % 2 for n in np.atleast_1d(axis).tolist()}
         for n in axes:

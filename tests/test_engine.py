@@ -343,6 +343,10 @@ def item(x, X, C):
     return ()
 
 
+def floored(x, X, C):
+    return (x.max(initial=-9),)
+
+
 def nothing(x, X, C):
     return ()
 
@@ -356,6 +360,7 @@ def nothing(x, X, C):
         (sort, "np.sort"),
         (index, "copies made by other means"),
         (item, "a decision that depends on values"),
+        (floored, "np.maximum.reduce"),
     ],
 )
 def test_what_is_not_known_is_refused_with_its_name(function, reason):
@@ -383,6 +388,24 @@ def test_what_numpy_does_better_is_left_to_it(dtype, batch, reason):
     one = np.ones((1, batch), dtype)
     with pytest.raises(UnknownError, match=reason):
         Programs(nothing, [np.ones(3, dtype)], one, one, batch)
+
+
+def test_a_single_network_may_judge_samples_of_many_replicas(draw):
+    network = Network([OutputLayer(3, 4)], np.random.default_rng(0))
+    X, C = draw(replicas=(2,), dtype=np.float32)
+    loss, accuracy = network.evaluate(X, C)
+    for r in range(2):
+        np.testing.assert_allclose(loss[r], network.evaluate(X[r], C[r])[0], rtol=1e-6)
+        assert accuracy[r] == network.evaluate(X[r], C[r])[1]
+
+
+def test_a_recorded_network_judges_samples_in_float64(draw):
+    network = Network([OutputLayer(3, 4)], np.random.default_rng(0))
+    X, C = draw()
+    recorded = network.recorded(*(x.astype(np.float32) for x in (X, C)))
+    np.testing.assert_allclose(
+        recorded.evaluate(X, C), network.evaluate(X, C), rtol=1e-6
+    )
 
 
 def test_why_numpy_trains_is_said_once(blobs, capsys):
