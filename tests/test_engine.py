@@ -334,7 +334,7 @@ def sort(x, X, C):
 
 
 def index(x, X, C):
-    x[...] = x[[2, 1, 0]]
+    x[...] = x[np.arange(x.size)[::-1]]
     return ()
 
 
@@ -366,7 +366,8 @@ def nothing(x, X, C):
 def test_what_is_not_known_is_refused_with_its_name(function, reason):
     one = np.ones((1, 1), np.float32)
     with pytest.raises(UnknownError, match=reason):
-        Programs(function, [np.ones(3, np.float32)], one, one, 1)
+        # So many numbers that two draws of a dropout never agree.
+        Programs(function, [np.ones(64, np.float32)], one, one, 1)
 
 
 @pytest.mark.parametrize(("width", "known"), [(64, True), (65, False)])
