@@ -61,7 +61,7 @@ class Program:
         machine.compiled()(self.table, self.M, X, C, order, self.m, places, totals)
         for start, x in zip(self.state, vectors, strict=True):
             changed = self.M[start : start + x.size]
-            if not np.array_equal(x, changed, equal_nan=True):
+            if x.tobytes() != changed.tobytes():  # what is only read may be read-only
                 x[:] = changed
 
     def listing(self):

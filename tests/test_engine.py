@@ -268,11 +268,13 @@ def test_samples_are_asked_for_in_every_epoch(blobs):
 
     network = Network(BUILDS["1 hidden"](2, 3), np.random.default_rng(0))
     settings = {"learning_rate": 0.1, "epochs": 3, "record": lambda n, d: {"x": 0.0}}
+    data = Anew(), Anew()
     found, expected = (
-        trained(network, Anew(), plain, rng=rngs(0, ()), **settings)[0]
-        for plain in (False, True)
+        trained(network, one, plain, rng=rngs(0, ()), **settings)[0]
+        for one, plain in zip(data, (False, True), strict=True)
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [one.asked for one in data] == [1 + 3, 1 + 3]  # for the shapes, then each
 
 
 def test_a_record_has_each_thing_once():
