@@ -25,7 +25,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 ROWS, COLUMNS, DEPTH, OUT, A, B, ADD, WIDTH = 1, 2, 3, 4, 7, 10, 13, 15
-LANES = 8  # partial sums of an inner product
+LANES = 16  # partial sums of an inner product
 F, I = np.float32, np.int32
 kernel = njit(error_model="numpy")
 inline = njit(error_model="numpy", forceinline=True)
@@ -57,12 +57,19 @@ def power_of_two(n):
 
 @inline
 def tanh(x):
-    """Return tanh x, with a = |x|: a + a³p(a²) near 0, else 1 − 2 / (e²ᵃ + 1)."""
+    """Return tanh x, with a = |x|: a + a³p(a²) near 0, else 1 − 2 / (e²ᵃ + 1).
+
+    e²ᵃ = 2ⁿ (1 + r q(r)) with r = a − n log(2)/2; from a = 9.1 on it changes nothing.
+    """
     a = abs(x)
-    t = a * a
-    p = (F(-0.0062428494) * t + F(0.021050714)) * t + F(-0.0538475476)
-    p = (p * t + F(0.133325443)) * t + F(-0.333333164)
-    y = a + a * t * p if a < F(0.55) else F(1) - F(2) / (exp(a + a) + F(1))
+    a = F(9.1) if a > F(9.1) else a
+    shifted = F(a * F(2.88539008) + F(12582912))
+    power = I((shifted.view(I) << I(23)) + I(0x3F800000)).view(F)
+    r, t = a - (shifted - F(12582912)) * F(0.34657359), a * a
+    q = (F(0.088441208) * r + F(0.267798513)) * r + F(0.666692615)
+    q = ((q * r + F(1.33332169)) * r + F(1.99999976)) * r + F(2)
+    p = (F(-0.049901143) * t + F(0.13309656)) * t + F(-0.33332938)
+    y = a + a * t * p if a < F(0.32) else F(1) - F(2) / (power * (F(1) + q * r) + F(1))
     return math.copysign(y, x)
 
 
@@ -93,73 +100,114 @@ def row(M, t, x, i, n):
     return M[start : start + n]
 
 
-@kernel
-def combine(M, t):
-    """Result = A B + c: combinations of the rows of B, five at a time."""
-    n, depth, across = t[COLUMNS], t[DEPTH], t[A + 2]
-    five = depth - depth % 5
-    for k in range(0, five, 5):
-        b0, b1, b2 = row(M, t, B, k, n), row(M, t, B, k + 1, n), row(M, t, B, k + 2, n)
-        b3, b4 = row(M, t, B, k + 3, n), row(M, t, B, k + 4, n)
-        for i in range(t[ROWS]):
-            y, c = row(M, t, OUT, i, n), M[t[ADD] + i * t[ADD + 1]]
-            p = t[A] + i * t[A + 1] + k * across
-            a0, a1, a2 = M[p], M[p + across], M[p + 2 * across]
-            a3, a4 = M[p + 3 * across], M[p + 4 * across]
-            for j in range(n):
-                s = (y[j] if k else c) + a0 * b0[j] + a1 * b1[j] + a2 * b2[j]
-                y[j] = s + a3 * b3[j] + a4 * b4[j]
-    for k in range(five, depth):
-        b0 = row(M, t, B, k, n)
-        for i in range(t[ROWS]):
-            y, c = row(M, t, OUT, i, n), M[t[ADD] + i * t[ADD + 1]]
-            a0 = M[t[A] + i * t[A + 1] + k * across]
-            for j in range(n):
-                y[j] = (y[j] if k else c) + a0 * b0[j]
+def sum_products(lanes, inner):
+    """Return write(M, y, c, a, across, b, down, n), said in the compiler's own words.
 
-
-@kernel
-def inner(M, t):
-    """Result = A B + c: inner products of the rows of A and the columns of B."""
-    whole = t[DEPTH] - t[DEPTH] % LANES
-    for i in range(t[ROWS]):
-        a, y = t[A] + i * t[A + 1], row(M, t, OUT, i, t[COLUMNS])
-        for j in range(t[COLUMNS]):
-            b = t[B] + j * t[B + 2]
-            s = M[t[ADD] + i * t[ADD + 1]] + dot(M, a, b, whole)
-            for k in range(whole, t[DEPTH]):
-                s += M[a + k] * M[b + k]
-            y[j] = s
-
-
-@intrinsic
-def dot(typing, M, a, b, n):
-    """Return Σ M[a + k] M[b + k], k < n, a multiple of LANES, in so many partial sums.
-
-    Said in the compiler's own words, because it may not make vectors of a sum unasked:
-    a loop over vectors of products, whose sum is halved until one number is left.
+    It writes c + Σ a_k b_k, k < n, with vectors b_k of so many numbers, b + k·down. The
+    a_k, at a + k·across, are numbers, or if `inner` vectors too: then the entries of the
+    sum are added by halves. Compilers may not make such vectors of loops unasked.
     """
-    lanes, word = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
+    number, word = ir.FloatType(), ir.IntType(32)
+    many = ir.VectorType(number, lanes)
 
-    def generate(context, builder, signature, arguments):
-        array, *starts, n = arguments
-        M = context.make_array(signature.args[0])(context, builder, array).data
-        total = cgutils.alloca_once_value(builder, ir.Constant(lanes, [0.0] * LANES))
-        steps = n.type(0), n, n.type(LANES), n.type
-        with cgutils.for_range_slice(builder, *steps) as (k, _):
-            places = [builder.gep(M, [builder.add(start, k)]) for start in starts]
-            vectors = [builder.bitcast(place, lanes.as_pointer()) for place in places]
-            product = builder.fmul(*(builder.load(v, align=4) for v in vectors))
-            builder.store(builder.fadd(builder.load(total), product), total)
-        s, size = builder.load(total), LANES
-        while size > 1:
-            size //= 2
-            halves = [[*range(size)], [*range(size, 2 * size)]]
-            masks = [ir.Constant(ir.VectorType(word, size), half) for half in halves]
-            s = builder.fadd(*(builder.shuffle_vector(s, s, mask) for mask in masks))
-        return builder.extract_element(s, word(0))
+    @intrinsic
+    def write(typing, M, y, c, a, across, b, down, n):
+        def generate(context, builder, signature, arguments):
+            array, y, c, a, across, b, down, n = arguments
+            M = context.make_array(signature.args[0])(context, builder, array).data
 
-    return types.float32(M, types.intp, types.intp, types.intp), generate
+            def pointer(start, k, step, kind):
+                place = builder.gep(M, [builder.add(start, builder.mul(k, step))])
+                return builder.bitcast(place, kind.as_pointer())
+
+            def repeat(x):
+                mask = ir.Constant(ir.VectorType(word, lanes), [0] * lanes)
+                one = builder.insert_element(ir.Constant(many, ir.Undefined), x, word(0))
+                return builder.shuffle_vector(one, one, mask)
+
+            first = ir.Constant(many, [0.0] * lanes) if inner else repeat(c)
+            total = cgutils.alloca_once_value(builder, first)
+            with cgutils.for_range(builder, n) as loop:
+                x, z = (
+                    builder.load(pointer(*place, kind), align=4)
+                    for *place, kind in (
+                        (a, loop.index, across, many if inner else number),
+                        (b, loop.index, down, many),
+                    )
+                )
+                product = builder.fmul(x if inner else repeat(x), z)
+                builder.store(builder.fadd(builder.load(total), product), total)
+            s, size = builder.load(total), lanes
+            while inner and size > 1:
+                size //= 2
+                halves = [[*range(size)], [*range(size, 2 * size)]]
+                masks = [ir.Constant(ir.VectorType(word, size), h) for h in halves]
+                s = builder.fadd(*(builder.shuffle_vector(s, s, m) for m in masks))
+            if inner:
+                s = builder.fadd(c, builder.extract_element(s, word(0)))
+            builder.store(s, pointer(y, y, y.type(0), s.type), align=4)
+            return context.get_dummy_value()
+
+        i = types.intp
+        return types.void(M, i, types.float32, i, i, i, i, i), generate
+
+    return write
+
+
+def combine_by(lanes):
+    """Return result = A B + c: combinations of the rows of B, so many entries at a time.
+
+    The last ones are computed twice where the columns are not a multiple of it.
+    """
+    write = sum_products(lanes, inner=False)
+
+    @kernel
+    def instruction(M, t):
+        y, a, c, last = t[OUT], t[A], t[ADD], t[COLUMNS] - lanes
+        across, b, down, depth = t[A + 2], t[B], t[B + 1], t[DEPTH]
+        for _ in range(t[ROWS]):
+            for start in range(0, last + lanes, lanes):
+                j = min(start, last)
+                write(M, y + j, M[c], a, across, b + j, down, depth)
+            y, a, c = y + t[OUT + 1], a + t[A + 1], c + t[ADD + 1]
+
+    return instruction
+
+
+def inner_by(lanes):
+    """Return result = A B + c: inner products of rows and columns, in partial sums."""
+    write = sum_products(lanes, inner=True)
+
+    @kernel
+    def instruction(M, t):
+        y, a, c, n = t[OUT], t[A], t[ADD], t[COLUMNS]
+        far, depth, steps = t[B + 2], t[DEPTH], t[DEPTH] // lanes
+        for _ in range(t[ROWS]):
+            b, first = t[B], M[c]
+            for j in range(y, y + n):
+                write(M, j, first, a, lanes, b, lanes, steps)
+                for k in range(steps * lanes, depth):
+                    M[j] += M[a + k] * M[b + k]
+                b += far
+            y, a, c = y + t[OUT + 1], a + t[A + 1], c + t[ADD + 1]
+
+    return instruction
+
+
+def widest(make, size):
+    """Return the instruction with as many lanes as t[size] has use for."""
+    wide, middle, single = make(32), make(8), make(1)
+
+    @kernel
+    def instruction(M, t):
+        if t[size] >= 32:
+            wide(M, t)
+        elif t[size] >= 8:
+            middle(M, t)
+        else:
+            single(M, t)
+
+    return instruction
 
 
 def entries(f):
@@ -189,54 +237,51 @@ def entries(f):
     return instruction
 
 
-copy, sqrt = entries(lambda a, b: a), entries(lambda a, b: np.sqrt(a))
-exps, logs = entries(lambda a, b: exp(a)), entries(lambda a, b: log(a))
-add, subtract = entries(lambda a, b: a + b), entries(lambda a, b: a - b)
-multiply, divide = entries(lambda a, b: a * b), entries(lambda a, b: a / b)
-greater, equal = entries(lambda a, b: F(a > b)), entries(lambda a, b: F(a == b))
-maximum = entries(lambda a, b: a if (a >= b) | np.isnan(a) else b)
-tanhs = entries(lambda a, b: tanh(a))
-INSTRUCTIONS = (
-    *("combine", "inner", "copy", "add", "subtract", "multiply", "divide", "maximum"),
-    *("greater", "equal", "exp", "log", "sqrt", "tanh"),
-)
-COMBINE, INNER, COPY, *_ = range(len(INSTRUCTIONS))
+INSTRUCTIONS = {
+    "combine": widest(combine_by, COLUMNS),
+    "inner": widest(inner_by, DEPTH),
+    "copy": entries(lambda a, b: a),
+    "exp": entries(lambda a, b: exp(a)),
+    "log": entries(lambda a, b: log(a)),
+    "sqrt": entries(lambda a, b: np.sqrt(a)),
+    "tanh": entries(lambda a, b: tanh(a)),
+    "add": entries(lambda a, b: a + b),
+    "subtract": entries(lambda a, b: a - b),
+    "multiply": entries(lambda a, b: a * b),
+    "divide": entries(lambda a, b: a / b),
+    "greater": entries(lambda a, b: F(a > b)),
+    "equal": entries(lambda a, b: F(a == b)),
+    "maximum": entries(lambda a, b: a if (a >= b) | np.isnan(a) else b),
+}
 
 
-@kernel
-def perform(program, M):  # noqa: PLR0912 - a branch for each
-    """Perform the instructions one after another."""
-    for number in range(len(program)):
-        t = program[number]
-        what = t[0]
-        if what == 0:
-            combine(M, t)
-        elif what == 1:
-            inner(M, t)
-        elif what == 2:
-            copy(M, t)
-        elif what == 3:
-            add(M, t)
-        elif what == 4:
-            subtract(M, t)
-        elif what == 5:
-            multiply(M, t)
-        elif what == 6:
-            divide(M, t)
-        elif what == 7:
-            maximum(M, t)
-        elif what == 8:
-            greater(M, t)
-        elif what == 9:
-            equal(M, t)
-        elif what == 10:
-            exps(M, t)
-        elif what == 11:
-            logs(M, t)
-        elif what == 12:
-            sqrt(M, t)
-        else:
-            tanhs(M, t)
+@intrinsic
+def perform(typing, M, t):
+    """Perform the instruction in row t."""
+
+    def generate(context, builder, signature, arguments):
+        row = context.make_array(signature.args[1])(context, builder, arguments[1])
+        what = builder.load(row.data)
+        for number, instruction in enumerate(INSTRUCTIONS.values()):
+            with builder.if_then(builder.icmp_signed("==", what, what.type(number))):
+                context.compile_internal(
+                    builder, instruction.py_func, signature, arguments
+                )
+        return context.get_dummy_value()
+
+    return types.void(M, t), generate
+
+
+@intrinsic
+def borrow(typing, x):
+    """Return an array that counts no owners: the work of an instruction costs less."""
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(x)(context, builder, arguments[0])
+        array.meminfo = array.meminfo.type(None)
+        return array._getvalue()
+
+    return x(x), generate
 
 
 def run(program, M, X, C, order, m, places, totals):
@@ -245,6 +290,7 @@ def run(program, M, X, C, order, m, places, totals):
     These columns of X and C are written to M at the first of `places`, and what lies at
     the others is added to `totals`.
     """
+    program, M = borrow(program), borrow(M)
     for start in range(0, len(order) - m + 1, m):
         chosen, place = order[start : start + m], places[0]
         for data in (X, C):
@@ -253,7 +299,8 @@ def run(program, M, X, C, order, m, places, totals):
                 for j in range(m):
                     y[j] = data[i, chosen[j]]
                 place += m
-        perform(program, M)
+        for number in range(len(program)):
+            perform(M, program[number])
         for i in range(len(totals)):
             totals[i] += M[places[i + 1]]
 

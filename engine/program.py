@@ -6,7 +6,7 @@ Each replica of a stack goes through by itself, so that all it needs stays in th
 import numpy as np
 
 from engine import machine
-from engine.record import Tape, UnknownError
+from engine.record import COPY, NAMES, Tape, UnknownError
 
 LARGEST_BATCH = 1024  # samples: beyond, NumPy is as fast
 
@@ -68,9 +68,9 @@ class Program:
         """Return for each instruction (name, sizes, place written, places read)."""
         lines = []
         for what, *sizes, out, _, _, a, _, _, b, _, _, c, _ in self.table.tolist():
-            name = machine.INSTRUCTIONS[what]
+            name = NAMES[what]
             read = [a] if name in {"copy", "exp", "log", "sqrt", "tanh"} else [a, b]
-            lines.append((name, sizes, out, read + [c] * (what < machine.COPY)))
+            lines.append((name, sizes, out, read + [c] * (what < COPY)))
         return lines
 
 

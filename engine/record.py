@@ -11,9 +11,11 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from engine.machine import COMBINE, COPY, INNER, INSTRUCTIONS, WIDTH
+from engine.machine import INSTRUCTIONS, WIDTH
 
 SIZE = 1 << 22  # numbers that the memory can hold
+COMBINE, INNER, COPY, *_ = range(len(INSTRUCTIONS))
+NAMES = [*INSTRUCTIONS]
 LINE = 16  # numbers in a line of the cache: arrays start at one
 LARGEST = 64 * 64  # the two smaller sizes of a product: beyond, NumPy is faster
 REWRITTEN = {
@@ -139,19 +141,17 @@ class Tape:
         start = (x.ctypes.data - self.M.ctypes.data) // x.itemsize
         return start, x.shape, tuple(s // x.itemsize for s in x.strides)
 
-    def note(self, what, value, *operands):
-        """Note how a value is computed, and return it in a new array."""
-        result = self.empty(np.shape(value))
-        plain(result)[...] = value
-        self.notes.append((what, self.place(result), [*map(self.place, operands)]))
-        return result
-
-    def put(self, source, target):
-        """Copy into an array that there is."""
-        source = source if isinstance(source, Recorded) else self.constant(source)
-        self.notes.append((COPY, self.place(target), [self.place(source)]))
-        plain(target)[...] = source
+    def note(self, what, value, *operands, target=None):
+        """Note how a value is computed, and return it, in a new array or the target."""
+        target = self.empty(np.shape(value)) if target is None else target
+        plain(target)[...] = value
+        self.notes.append((what, self.place(target), [*map(self.place, operands)]))
         return target
+
+    def put(self, x, target):
+        """Copy into an array that there is."""
+        x = x if isinstance(x, Recorded) else self.constant(x)
+        return self.note(COPY, plain(x), x, target=target)
 
     def call(self, ufunc, *inputs, **_):
         """Note a product or a function of matching entries."""
@@ -167,7 +167,7 @@ class Tape:
         for x, c in (inputs, inputs[::-1]) if ufunc is np.add else ():
             if x is self.product[0] and c.shape in {(len(x), 1), (1, 1), ()}:
                 return self.multiply(value, *self.product[1:], c)  # A B + c in one
-        return self.note(INSTRUCTIONS.index(ufunc.__name__), value, *inputs)
+        return self.note(NAMES.index(ufunc.__name__), value, *inputs)
 
     def multiply(self, value, X, Y, c):
         """Note a product with a column added, in the form that fits its order."""
@@ -263,8 +263,10 @@ def instruction(what, result, operands):
 def seen(place, shape):
     """Return start and distances down and across of a place repeated to this shape."""
     start, own, strides = place
-    rows, columns = ((1, 1, *shape))[-2:]
-    sizes, strides = ((1, 1, *own))[-2:], ((0, 0, *strides))[-2:]
-    across = 1 if columns == 1 else strides[1] * (sizes[1] > 1)
-    down = strides[0] * (sizes[0] > 1) if rows > 1 else columns * (across != 0)
-    return start, down, across
+    rows, columns = (1, 1, *shape)[-2:]
+    down, across = (
+        stride * (size > 1)
+        for stride, size in zip((0, 0, *strides)[-2:], (1, 1, *own)[-2:], strict=True)
+    )
+    across = 1 if columns == 1 else across
+    return start, down if rows > 1 else columns * (across != 0), across

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import engine
 from engine import machine
 from engine.program import Programs
-from engine.record import UnknownError
+from engine.record import NAMES, UnknownError
 from helpers import experiments, sgd
 from helpers.datasets import Dataset
 from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, Tanh
@@ -41,7 +41,8 @@ def of_entries(name, x):
 
 # Functions --------------------------------------------------------------------------
 
-FUNCTIONS = ["exp", "log", "tanh"]
+ULPS = {"exp": 1, "log": 1, "tanh": 2.6}  # over all float32: 0.99, 0.93 and 2.5X
+FUNCTIONS = [*ULPS]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def numbers():
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_functions_are_right_to_1_5_units_in_the_last_place(name, sign, numbers):
+def test_functions_are_right_to_three_units_in_the_last_place(name, sign, numbers):
     x = numbers if name == "log" else sign * numbers
     found = of_entries(name, x)
     with np.errstate(over="ignore", under="ignore"):
@@ -60,7 +61,7 @@ def test_functions_are_right_to_1_5_units_in_the_last_place(name, sign, numbers)
         rounded = exact.astype(np.float32)
     finite = np.isfinite(rounded)
     errors = abs(found[finite] - exact[finite])
-    assert (errors / np.spacing(abs(rounded[finite]))).max() < 1.5
+    assert (errors / np.spacing(abs(rounded[finite]))).max() < ULPS[name]
     np.testing.assert_array_equal(found[~finite], rounded[~finite])
 
 
@@ -286,7 +287,7 @@ def test_a_record_has_each_thing_once():
 
     X, C = np.zeros((2, 8), np.float32), np.zeros((3, 8), np.float32)
     names = [
-        machine.INSTRUCTIONS[row[0]]
+        NAMES[row[0]]
         for row in Programs(step, [network.parameters], X, C, 8).program(8).table
     ]
     # W x + b is one product, dW and db lie in the flat gradient, dX is never computed.
