@@ -54,15 +54,11 @@ class Competitor:
 
 COMPETITORS = [
     Competitor("plain layers, float64", "plain", "Plain"),
-    Competitor("single network", "ours", "Single"),
-    Competitor("single network, float64", "ours", "Single64"),
-    *(Competitor(f"stack, R = {R}", "ours", "Stack", R) for R in (1, 5, 10, 20)),
-    *(
-        Competitor(f"stack, R = {R}, float64", "ours", "Stack64", R)
-        for R in (1, 5, 10, 20)
-    ),
-    Competitor("straight-line NumPy", "straight", "Straight"),
-    Competitor("straight-line NumPy, R = 10", "straight", "Straight", 10),
+    Competitor("helpers, single", "ours", "Single"),
+    Competitor("helpers, R = 10", "ours", "Stack", 10),
+    Competitor("helpers, R = 20", "ours", "Stack", 20),
+    Competitor("helpers without engine, single", "ours", "PlainSingle"),
+    Competitor("helpers without engine, R = 10", "ours", "PlainStack", 10),
     Competitor("scikit-learn MLPClassifier", "scikit", "Scikit"),
     Competitor("PyTorch eager", "pytorch", "Eager"),
     Competitor("PyTorch by hand, R = 10", "pytorch", "ByHand", 10),
@@ -70,8 +66,9 @@ COMPETITORS = [
     Competitor("JAX scan", "jaxed", "Single"),
     Competitor("JAX scan + vmap, R = 10", "jaxed", "Vmap", 10),
     Competitor("JAX scan + vmap, R = 20", "jaxed", "Vmap", 20),
+    Competitor("C++ for these sizes", "limit", "Limit"),
 ]
-PLAIN, OURS = COMPETITORS[0].name, "stack, R = 10"
+PLAIN, *OURS = [each.name for each in COMPETITORS[:4]]
 PACKAGES = {"scikit": "scikit-learn", "pytorch": "torch", "jaxed": "jax"}
 
 
@@ -82,8 +79,9 @@ def present(competitors):
         try:
             importlib.import_module(f"benchmarks.{competitor.module}")
         except ModuleNotFoundError as error:
-            package = PACKAGES.get(competitor.module, error.name)
-            print(f"absent: {competitor.name} needs {package} (make peers)")
+            package = PACKAGES.get(competitor.module)
+            needed = f"{package} (make peers)" if package else error.name
+            print(f"absent: {competitor.name} needs {needed}")
         else:
             found.append(competitor)
     return found
@@ -149,7 +147,8 @@ def epoch_times(competitors, data, rounds):
 def table(times, names):
     """Return ms per epoch and replica, summed over the networks, and ratios.
 
-    A competitor that lacks some networks is compared on those it has.
+    "it / ours" compares with `helpers` at as many replicas. A competitor that lacks
+    some networks is compared on those it has.
     """
     frame = 1e3 * pd.Series(times).rename_axis(["competitor", "dataset", "network"])
     frame = frame.reset_index(name="ms")
@@ -166,10 +165,15 @@ def table(times, names):
                 **{d: row[d].sum() for d in has.get_level_values("dataset").unique()},
                 "ms": row[has].sum(),
                 "plain / it": wide.loc[PLAIN, has].sum() / row[has].sum(),
-                "it / stack of 10": row[has].sum() / wide.loc[OURS, has].sum(),
+                "it / ours": row[has].sum() / wide.loc[ours(name), has].sum(),
             }
         )
     return pd.DataFrame(rows)
+
+
+def ours(name):
+    """Return the name of `helpers` with as many replicas as the competitor's."""
+    return next((each for each in OURS if name.endswith(each[-6:])), OURS[0])
 
 
 def peak_memory(competitor):
@@ -232,6 +236,7 @@ def machine(competitors):
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "NumPy": np.__version__,
+        "Numba": version("numba"),
         "BLAS": f"{blas['name']} {blas['version']}",
         **{name: version(name) for name in sorted(packages)},
         "rounds": ROUNDS,
@@ -251,7 +256,7 @@ def main():
     times = epoch_times(competitors, data, ROUNDS)
     found = table(times, [each.name for each in competitors])
     found["peak MB"] = [peak_memory(each) for each in competitors]
-    grown = growth.measure(ROUNDS)
+    grown = growth.measure(ROUNDS, growth_kinds(competitors))
     everything = datasets.load_all()
     plain = sum(epoch_times(COMPETITORS[:1], everything, ROUNDS).values())
     if len(cores) > 1:
@@ -269,10 +274,18 @@ def main():
     results.write_csv(rows, "benchmark_machine")
 
 
+def growth_kinds(competitors):
+    """Return what is compared as sizes grow: JAX too, where it is installed."""
+    if not any(each.module == "jaxed" for each in competitors):
+        return growth.KINDS
+    jaxed = importlib.import_module("benchmarks.jaxed")
+    return growth.KINDS | {"JAX": jaxed.Vmap}
+
+
 def rounded(found):
     """Return the table as text, with the digits that a repetition would confirm."""
     digits = dict.fromkeys(found.columns[2:], 1) | {"peak MB": 0}
-    digits |= {"plain / it": 2, "it / stack of 10": 2}
+    digits |= {"plain / it": 2, "it / ours": 2}
     texts = {
         column: found[column].map(f"{{:.{places}f}}".format, na_action="ignore")
         for column, places in digits.items()
@@ -285,8 +298,7 @@ def dots(found):
     whole = found[found["networks"] == len(ARCHITECTURES)][::-1]
     fig, axes = figures.panels(1, 1, height=0.11 * len(whole) + 0.5)
     (ax,) = axes[0]
-    ours = whole["competitor"].str.contains("single|stack")
-    colours = np.where(ours, figures.COLOURS[1], "0.6")
+    colours = np.where(whole["competitor"].isin(OURS), figures.COLOURS[1], "0.6")
     ax.scatter(whole["ms"], whole["competitor"], color=colours, s=14, zorder=3)
     for place, ms in enumerate(whole["ms"]):
         ax.text(1.08 * ms, place, f"{ms:.0f}", va="center", fontsize=7)

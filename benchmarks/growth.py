@@ -1,44 +1,55 @@
-"""How the time of an epoch grows with replicas, samples, width and depth."""
+"""How the time of an epoch grows with replicas, samples, batches, width and depth.
+
+The engine's limits are lifted here, so that the curves show where they belong.
+"""
 
 import time
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import ours, plain
+import engine.program
+import engine.record
+from benchmarks import ours
 from helpers import figures
 from helpers.datasets import Dataset
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.network import Network
 
 FEATURES = CLASSES = 5
-USUAL = {"replicas": 10, "samples": 10_000, "width": 10, "depth": 3}
+USUAL = {"replicas": 10, "samples": 10_000, "batch": 64, "width": 10, "depth": 3}
 GRID = {
     "replicas": (1, 2, 5, 10, 20, 50),
     "samples": (1_000, 3_000, 10_000, 30_000, 100_000),
-    "width": (5, 10, 20, 40, 80, 160),
+    "batch": (4, 16, 64, 256, 1024, 4096),
+    "width": (10, 20, 40, 64, 128, 256),
     "depth": (1, 2, 4, 8, 16),
 }
-KINDS = {"stack": ours.Stack, "plain layers": plain.Plain}
+KINDS = {"engine": ours.Stack, "NumPy": ours.PlainStack}
 
 
-def measure(rounds):
+def measure(rounds, kinds):
     """Return a table of ms per epoch and replica, one quantity varied at a time."""
     rows = []
-    for quantity, values in GRID.items():
-        for value in values:
-            for name, kind in KINDS.items():
-                if name == "stack" or quantity != "replicas":
-                    size = {**USUAL, quantity: value}
-                    seconds = median_epoch(kind, rounds, **size)
-                    row = {"quantity": quantity, "value": value, "run": name}
-                    rows.append({**row, "ms": 1e3 * seconds})
+    lifted = patch.multiple(engine.record, LARGEST=np.inf, SIZE=1 << 24)
+    with lifted, patch.object(engine.program, "LARGEST_BATCH", np.inf):
+        for quantity, values in GRID.items():
+            for value in values:
+                size = {**USUAL, quantity: value}
+                times = median_epochs(kinds, rounds, **size)
+                rows += [
+                    {"quantity": quantity, "value": value, "run": name, "ms": 1e3 * s}
+                    for name, s in times.items()
+                ]
     return pd.DataFrame(rows)
 
 
-def median_epoch(kind, rounds, replicas, samples, width, depth):
-    """Return the median seconds per epoch and replica: depth − 1 residual layers."""
-    replicas = replicas if kind is ours.Stack else 1
+def median_epochs(kinds, rounds, replicas, samples, batch, width, depth):
+    """Return the median seconds per epoch and replica of each kind, by turns.
+
+    The networks have a hidden layer and depth − 1 residual ones.
+    """
     rng = np.random.default_rng(0)
     X = rng.standard_normal((FEATURES, samples), dtype=np.float32)
     C = np.eye(CLASSES, dtype=np.float32)[:, rng.integers(CLASSES, size=samples)]
@@ -46,26 +57,28 @@ def median_epoch(kind, rounds, replicas, samples, width, depth):
     layers = [HiddenLayer(FEATURES, width), OutputLayer(width, CLASSES)]
     layers[1:1] = [ResNetLayer(width) for _ in range(depth - 1)]
     rngs = [np.random.default_rng(r) for r in range(replicas)]
-    network = kind(layers, Network(layers, rngs, dtype=float).parameters, data)
-    times = []
+    parameters = Network(layers, rngs, dtype=float).parameters
+    networks = {
+        name: kind(layers, parameters, data, batch) for name, kind in kinds.items()
+    }
+    times = {name: [] for name in kinds}
     for _ in range(rounds + 1):
-        start = time.perf_counter()
-        network.epoch(rngs)
-        times.append(time.perf_counter() - start)
-    return np.median(times[1:]) / replicas
+        for name, network in networks.items():
+            start = time.perf_counter()
+            network.epoch(rngs)
+            times[name].append((time.perf_counter() - start) / replicas)
+    return {name: np.median(own[1:]) for name, own in times.items()}
 
 
 def draw(grown):
     """Draw the growth, a panel for each quantity, on log axes."""
     fig, axes = figures.panels(1, len(GRID), height=2.0, sharey=True)
+    colours = (figures.COLOURS[1], "0.4", figures.COLOURS[0])
     for ax, (quantity, rows) in zip(
         axes[0], grown.groupby("quantity", sort=False), strict=True
     ):
         for (name, part), marker, colour in zip(
-            rows.groupby("run", sort=False),
-            figures.MARKERS,
-            (figures.COLOURS[1], "0.4"),
-            strict=False,
+            rows.groupby("run", sort=False), figures.MARKERS, colours, strict=False
         ):
             look = {"marker": marker, "color": colour, "label": name}
             ax.loglog(part["value"], part["ms"], **look)

@@ -1,6 +1,7 @@
 """JAX at its best: a whole epoch in one jitted scan, replicas by vmap.
 
-The order of the samples comes from NumPy, whose permutations are much faster.
+The order of the samples comes from NumPy, whose permutations are much faster, and
+samples are evaluated in chunks that fit a cache.
 """
 
 import jax
@@ -10,6 +11,8 @@ import numpy as np
 from benchmarks import BATCH, RATE
 from helpers.layers import OutputLayer, ResNetLayer
 from helpers.network import Network
+
+CHUNK = 1250  # samples that are evaluated at a time
 
 
 def scores(layers, parameters, x):
@@ -23,38 +26,47 @@ def scores(layers, parameters, x):
     return x
 
 
-def trained(layers):
+def chunks(Y):
+    """Return the samples Y (features, m) in equal chunks (chunks, features, n)."""
+    m = Y.shape[1]
+    n = next(n for n in range(min(CHUNK, m), 0, -1) if m % n == 0)
+    return jnp.asarray(Y.reshape(len(Y), -1, n).swapaxes(0, 1))
+
+
+def trained(layers, batch):
     """Return a function that trains one network for an epoch and evaluates it."""
 
     def loss(parameters, X, C):
         Z = scores(layers, parameters, X)
         return -(C * jax.nn.log_softmax(Z, axis=0)).sum() / X.shape[1]
 
-    def step(parameters, batch):
-        gradient = jax.grad(loss)(parameters, *batch)
+    def step(parameters, samples):
+        gradient = jax.grad(loss)(parameters, *samples)
         return jax.tree.map(lambda p, g: p - RATE * g, parameters, gradient), None
 
-    def evaluate(parameters, X, C):
-        Z = scores(layers, parameters, X)
-        cost = -(C * jax.nn.log_softmax(Z, axis=0)).sum() / X.shape[1]
-        return cost, (Z.argmax(axis=0) == C.argmax(axis=0)).mean()
+    def evaluate(parameters, samples):
+        def judge(chunk):
+            X, C = chunk
+            Z = scores(layers, parameters, X)
+            right = (C * Z).sum(axis=0)
+            loss = (jax.nn.logsumexp(Z, axis=0) - right).sum()
+            return loss, (right >= Z.max(axis=0)).sum()
 
-    def epoch(parameters, order, train, validation):
+        return [x.sum() / samples[1].sum() for x in jax.lax.map(judge, samples)]
+
+    def epoch(parameters, order, samples):
+        rows, *parts = samples
         m = len(order)
-        full = m - m % BATCH
+        full = m - m % batch
 
-        def batches(Y):  # (batches, rows, BATCH)
-            return Y[order[:full]].reshape(-1, BATCH, Y.shape[1]).swapaxes(1, 2)
+        def batches(Y):  # (batches, rows, batch)
+            return Y[order[:full]].reshape(-1, batch, Y.shape[1]).swapaxes(1, 2)
 
-        rows = [Y.T for Y in train]
         parameters, _ = jax.lax.scan(step, parameters, [batches(Y) for Y in rows])
         if full < m:
             rest = [Y[order[full:]].T for Y in rows]
             parameters, _ = step(parameters, rest)
-        return parameters, (
-            evaluate(parameters, *train),
-            evaluate(parameters, *validation),
-        )
+        return parameters, [evaluate(parameters, part) for part in parts]
 
     return epoch
 
@@ -62,14 +74,16 @@ def trained(layers):
 class Vmap:
     """R replicas, vmap over parameters and orders."""
 
-    def __init__(self, layers, parameters, data):
+    def __init__(self, layers, parameters, data, batch=BATCH):
         """Start from `parameters`, and compile with the first epoch."""
         split = Network(layers).split
         rows = [split(jnp.asarray(row, jnp.float32)) for row in parameters]
         self.parameters = self.joined(rows)
-        self.train = jnp.asarray(data.Yt), jnp.asarray(data.Ct)
-        self.validation = jnp.asarray(data.Yv), jnp.asarray(data.Cv)
-        self.run = jax.jit(self.mapped(trained(layers)))
+        train, validation = (data.Yt, data.Ct), (data.Yv, data.Cv)
+        rows = [jnp.asarray(np.ascontiguousarray(Y.T)) for Y in train]
+        parts = ([chunks(Y) for Y in part] for part in (train, validation))
+        self.samples = rows, *parts
+        self.run = jax.jit(self.mapped(trained(layers, batch)), donate_argnums=0)
 
     def joined(self, replicas):
         """Return one tree of stacked blocks."""
@@ -77,18 +91,17 @@ class Vmap:
 
     def mapped(self, epoch):
         """Return the epoch of all replicas."""
-        return jax.vmap(epoch, in_axes=(0, 0, None, None))
+        return jax.vmap(epoch, in_axes=(0, 0, None))
 
     def orders(self, rngs):
         """Return the orders (R, m)."""
-        m = self.train[0].shape[1]
+        m = len(self.samples[0][0])
         return np.stack([rng.permutation(m).astype(np.int32) for rng in rngs])
 
     def epoch(self, rngs):
         """Train on all samples once, then evaluate."""
-        self.parameters, rows = self.run(
-            self.parameters, self.orders(rngs), self.train, self.validation
-        )
+        orders = self.orders(rngs)
+        self.parameters, rows = self.run(self.parameters, orders, self.samples)
         return jax.block_until_ready(rows)
 
     def flat(self):

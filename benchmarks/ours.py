@@ -1,20 +1,22 @@
-"""The engine of `helpers`, as `helpers.sgd.train` runs it for one epoch."""
+"""`helpers`, as `helpers.sgd.train` runs it for one epoch, with engine or without."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 
+import engine
 from benchmarks import BATCH, RATE
 from helpers import sgd
 from helpers.network import Network
 
 
 class Stack:
-    """R replicas in one stack, float32."""
+    """R replicas in one stack, by the engine."""
 
     dtype = np.float32
 
-    def __init__(self, layers, parameters, data):
+    def __init__(self, layers, parameters, data, batch=BATCH):
         """Start from `parameters`; data in the same precision."""
         parts = ("Yt", "Ct", "Yv", "Cv")
         kinds = {part: getattr(data, part).astype(self.dtype) for part in parts}
@@ -22,7 +24,7 @@ class Stack:
         network = Network(layers).with_parameters(self.start(parameters))
         X, C = self.data.Yt, self.data.Ct
         self.network = network.recorded(X, C)
-        self.steps = sgd.prepare_epoch(self.network, sgd.SGD(RATE), X, C, BATCH)
+        self.steps = sgd.prepare_epoch(self.network, sgd.SGD(RATE), X, C, batch)
 
     def start(self, parameters):
         """Return the parameters of the stack."""
@@ -42,14 +44,8 @@ class Stack:
         return np.atleast_2d(self.network.parameters)
 
 
-class Stack64(Stack):
-    """The same in float64."""
-
-    dtype = np.float64
-
-
 class Single(Stack):
-    """One network without a leading axis, float32."""
+    """One network without a leading axis, by the engine."""
 
     def start(self, parameters):
         """Return the parameters of the single network."""
@@ -60,7 +56,20 @@ class Single(Stack):
         return rngs[0]
 
 
-class Single64(Single):
-    """The same in float64."""
+class PlainStack(Stack):
+    """R replicas in one stack, by NumPy: what is done where there is no Numba."""
+
+    def __init__(self, *arguments):
+        """Do as if the engine had refused."""
+        with patch.object(engine, "programs", lambda *_: None):
+            super().__init__(*arguments)
+
+
+class PlainSingle(PlainStack, Single):
+    """One network without a leading axis, by NumPy."""
+
+
+class Stack64(PlainStack):
+    """R replicas in one stack, by NumPy in float64."""
 
     dtype = np.float64

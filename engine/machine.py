@@ -30,7 +30,7 @@ F, I = np.float32, np.int32
 kernel = njit(error_model="numpy")
 inline = njit(error_model="numpy", forceinline=True)
 
-# Functions of one number, right to 1.5 units in the last place. Each rises with its
+# Functions of one number, right to 2.5 units in the last place. Each rises with its
 # argument: small terms are summed first and the large one last, so that from number to
 # number what is rounded grows by more than it errs. The coefficients are minimax fits.
 
@@ -103,9 +103,9 @@ def row(M, t, x, i, n):
 def sum_products(lanes, inner):
     """Return write(M, y, c, a, across, b, down, n), said in the compiler's own words.
 
-    It writes c + Σ a_k b_k, k < n, with vectors b_k of so many numbers, b + k·down. The
-    a_k, at a + k·across, are numbers, or if `inner` vectors too: then the entries of the
-    sum are added by halves. Compilers may not make such vectors of loops unasked.
+    It writes c + Σ a_k b_k, k < n, with vectors b_k of so many numbers, at b + k·down.
+    The a_k, at a + k·across, are numbers, or if `inner` vectors too: then the entries of
+    the sum are added by halves. Of a loop, a compiler may not make such sums unasked.
     """
     number, word = ir.FloatType(), ir.IntType(32)
     many = ir.VectorType(number, lanes)
@@ -122,7 +122,9 @@ def sum_products(lanes, inner):
 
             def repeat(x):
                 mask = ir.Constant(ir.VectorType(word, lanes), [0] * lanes)
-                one = builder.insert_element(ir.Constant(many, ir.Undefined), x, word(0))
+                one = builder.insert_element(
+                    ir.Constant(many, ir.Undefined), x, word(0)
+                )
                 return builder.shuffle_vector(one, one, mask)
 
             first = ir.Constant(many, [0.0] * lanes) if inner else repeat(c)
@@ -155,9 +157,9 @@ def sum_products(lanes, inner):
 
 
 def combine_by(lanes):
-    """Return result = A B + c: combinations of the rows of B, so many entries at a time.
+    """Return result = A B + c: combinations of the rows of B, so many entries at once.
 
-    The last ones are computed twice where the columns are not a multiple of it.
+    Some are computed twice where the columns are not a multiple of it.
     """
     write = sum_products(lanes, inner=False)
 

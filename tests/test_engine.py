@@ -41,7 +41,7 @@ def of_entries(name, x):
 
 # Functions --------------------------------------------------------------------------
 
-ULPS = {"exp": 1, "log": 1, "tanh": 2.6}  # over all float32: 0.99, 0.93 and 2.5X
+ULPS = {"exp": 1, "log": 1, "tanh": 2.5}  # over all float32: 0.99, 0.93, 2.42
 FUNCTIONS = [*ULPS]
 
 
