@@ -9,7 +9,6 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-import engine.program
 import engine.record
 from benchmarks import ours
 from helpers import figures
@@ -32,8 +31,7 @@ KINDS = {"engine": ours.Stack, "NumPy": ours.PlainStack}
 def measure(rounds, kinds):
     """Return a table of ms per epoch and replica, one quantity varied at a time."""
     rows = []
-    lifted = patch.multiple(engine.record, LARGEST=np.inf, SIZE=1 << 24)
-    with lifted, patch.object(engine.program, "LARGEST_BATCH", np.inf):
+    with patch.multiple(engine.record, LARGEST=np.inf, SIZE=1 << 24):
         for quantity, values in GRID.items():
             for value in values:
                 size = {**USUAL, quantity: value}

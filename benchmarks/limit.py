@@ -34,12 +34,15 @@ class Limit:
 
     def __init__(self, layers, parameters, data):
         """Start from the single row of `parameters`."""
-        self.parameters, self.data = parameters[0].astype(np.float32), data
+        self.parameters = parameters[0].astype(np.float32)
+        self.parts = [
+            [np.ascontiguousarray(x, np.float32) for x in part]
+            for part in ((data.Yt, data.Ct), (data.Yv, data.Cv))
+        ]
         kinds = {OutputLayer: "o", ResNetLayer: "r"}
         self.kinds = "".join(kinds.get(type(layer), "h") for layer in layers).encode()
         width = layers[-1].inputs if len(layers) > 1 else 1
-        code = library(layers[0].inputs, width, layers[-1].outputs)
-        self.code, self.orders = code, [np.arange(len(x.T)) for x in (data.Yt, data.Yv)]
+        self.code = library(layers[0].inputs, width, layers[-1].outputs)
 
     def go(self, X, C, order, rate):
         """Go through the samples in order; return the sums of losses and hits."""
@@ -59,12 +62,12 @@ class Limit:
 
     def epoch(self, rngs):
         """Train on all samples once, then evaluate."""
-        data, orders = self.data, self.orders
-        self.go(data.Yt, data.Ct, rngs[0].permutation(data.Yt.shape[1]), RATE)
-        parts = (data.Yt, data.Ct), (data.Yv, data.Cv)
+        train, _ = self.parts
+        self.go(*train, rngs[0].permutation(train[0].shape[1]), RATE)
+        sizes = [X.shape[1] for X, _ in self.parts]
         return [
-            self.go(*part, order, 0) / len(order)
-            for part, order in zip(parts, orders, strict=True)
+            self.go(*part, np.arange(m), 0) / m
+            for part, m in zip(self.parts, sizes, strict=True)
         ]
 
     def flat(self):

@@ -104,8 +104,8 @@ def sum_products(lanes, inner):
     """Return write(M, y, c, a, across, b, down, n), said in the compiler's own words.
 
     It writes c + Σ a_k b_k, k < n, with vectors b_k of so many numbers, at b + k·down.
-    The a_k, at a + k·across, are numbers, or if `inner` vectors too: then the entries of
-    the sum are added by halves. Of a loop, a compiler may not make such sums unasked.
+    The a_k, at a + k·across, are numbers, or if `inner` vectors too: then the entries
+    of the sum are added by halves. A compiler may not make such sums of loops unasked.
     """
     number, word = ir.FloatType(), ir.IntType(32)
     many = ir.VectorType(number, lanes)

@@ -8,8 +8,6 @@ import numpy as np
 from engine import machine
 from engine.record import COPY, NAMES, Tape, UnknownError
 
-LARGEST_BATCH = 1024  # samples: beyond, NumPy is as fast
-
 
 class Program:
     """function(*state, X, C) for one replica and m samples.
@@ -85,8 +83,6 @@ class Programs:
         for x in (*state, X, C):
             if x.dtype != np.float32:
                 raise UnknownError(f"numbers of the type {x.dtype}")
-        if batch > LARGEST_BATCH:
-            raise UnknownError(f"batches of {batch} samples")
         if max(X.ndim, C.ndim) > 1 + state[0].ndim:
             raise UnknownError("samples of more replicas than there are states")
         sizes, rows = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])

@@ -17,7 +17,7 @@ SIZE = 1 << 22  # numbers that the memory can hold
 COMBINE, INNER, COPY, *_ = range(len(INSTRUCTIONS))
 NAMES = [*INSTRUCTIONS]
 LINE = 16  # numbers in a line of the cache: arrays start at one
-LARGEST = 64 * 64  # the two smaller sizes of a product: beyond, NumPy is faster
+LARGEST = 64 * 64  # the two smaller sizes of a product: beyond, NumPy is as fast
 REWRITTEN = {
     np.negative: lambda x: x * -1,
     np.square: lambda x: x * x,

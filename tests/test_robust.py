@@ -1,116 +1,94 @@
 """The comparison of runs under imitated processors finds what it should."""
 
+import inspect
+
+import digests
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 import robust
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from helpers import sgd
+from helpers.layers import OutputLayer
+from helpers.network import Network
 
 HOLDS, NOT, OPEN = "holds", "does not hold", "undecided"
 
 
 def runs(**changes):
-    """Two runs of a hundred verdicts, the other with some changed."""
-    ours = {("5", f"claim {n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(100)}
-    theirs = ours | {("5", f"claim {n[1:]}"): word for n, word in changes.items()}
+    """Two runs of six verdicts, the other with some changed."""
+    ours = {("5", f"n{n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(6)}
+    theirs = ours | {("5", claim): word for claim, word in changes.items()}
     return {robust.HERE: ours, "other": {k: v for k, v in theirs.items() if v}}
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "expected"),
     [
         ({}, []),
-        ({"n0": OPEN}, []),
-        ({"n0": OPEN, "n2": HOLDS}, []),
-        ({"n0": OPEN, "n2": HOLDS, "n5": NOT}, ["3 of 100 verdicts change"]),
-        ({"n0": NOT}, ["1 verdicts flip"]),
-        ({"n1": HOLDS}, ["1 verdicts flip"]),
-        ({"n1": None}, ["1 claims are not made in both"]),
-        ({"nmore": HOLDS}, ["1 claims are not made in both"]),
+        ({"n0": OPEN}, [OPEN]),
+        ({"n2": HOLDS, "n5": NOT}, [HOLDS, NOT]),
+        ({"n1": None}, ["missing"]),
+        ({"more": HOLDS}, [HOLDS]),
     ],
 )
-def test_faults_of_verdicts_are_those_that_a_reader_would_mind(changes, words):
-    faults = robust.verdict_faults(runs(**changes))
-    assert len(faults) == len(words)
-    for fault, word in zip(faults, words, strict=True):
-        assert fault.startswith("other: ")
-        assert word in fault
+def test_what_differs_is_listed_and_nothing_else(changes, expected):
+    found = robust.differing(runs(**changes))
+    assert [claim for _, claim in found.index] == [*changes]
+    assert found["other"].tolist() == expected
 
 
-def test_what_differs_is_listed_and_nothing_else():
-    found = robust.differing(runs(n0=NOT, n4=None))
-    assert found["claim"].tolist() == ["claim 0", "claim 4"]
-    assert found["other"].tolist() == [NOT, "missing"]
-    assert robust.differing(runs()).empty
+def test_everything_is_the_same_or_it_fails():
+    files = {"5_x, 9 trainings": "c" * 64, "a.csv": "d" * 64}
+    same = {robust.HERE: files, "other": files}
+    text, fine = robust.comparison(runs(), same)
+    assert fine
+    assert "2 runs, each with 6 verdicts (2 times holds, 2 times does not hold" in text
+    assert "1 files, and the trainings of 1 notebooks" in text
+    assert f"5_x, 9 trainings: {'c' * 64}" in text
+    assert text.endswith("The same everywhere.")
+    for name in files:
+        text, fine = robust.comparison(
+            runs(), same | {"other": files | {name: "e" * 64}}
+        )
+        assert not fine
+        assert "e" * 12 in text
+        assert text.endswith("FAIL")
+    text, fine = robust.comparison(runs(n0=NOT), same)
+    assert not fine
+    assert "n0" in text
 
 
-def table(sd=0.1, **changes):
-    frame = pd.DataFrame(
-        {
-            "dataset": ["A", "B"],
-            "network": "x",
-            "validation": [90.0, 80],
-            "validation sd": [sd, 0.1],
-            "failed": 0,
-            "seeds": 10,
-            "choice": "η = 0.1",
-        }
-    )
-    for name, value in changes.items():
-        frame.loc[0, name] = value
-    return frame
-
-
-@pytest.mark.parametrize(
-    ("sd", "changes", "words"),
-    [
-        (0.1, {}, []),
-        (0.1, {"validation": 90.5}, []),
-        (0.1, {"validation": 89.4}, ["-0.60 points (A, x), at most 0.50"]),
-        (5, {"validation": 84.0}, []),
-        (5, {"validation": 83.0}, ["-7.00 points (A, x), at most 6.71"]),
-        (0.1, {"validation": np.nan}, ["nan points"]),
-        (0.1, {"failed": 2}, ["2 replicas fail (A, x)"]),
-    ],
-)
-def test_faults_of_the_table_are_failures_and_more_than_chance(sd, changes, words):
-    tables = {robust.HERE: table(sd), "other": table(sd, **changes)}
-    faults = robust.headline_faults(tables)
-    assert len(faults) == len(words)
-    assert all(word in fault for fault, word in zip(faults, words, strict=True))
-
-
-def test_the_tables_stand_side_by_side_with_failures_and_choices():
-    tables = {robust.HERE: table(), "other": table(failed=2)}
-    files = {"other": ["five_x.csv", "sgd_y.csv"], "third": []}
-    text = robust.comparison(runs(n0=NOT), tables, files, ["other: one"])
-    assert "other: 2 files in figures/ differ: five_x.csv, sgd_y.csv" in text
-    assert "third: 0 files in figures/ differ \n" in text
-    assert "100 verdicts in each of 2 runs" in text
-    assert "1 differ somewhere" in text
-    assert "90.00 ± 0.10 (2 failed)" in text
-    assert text.count("η = 0.1") == 2
-    assert text.endswith("other: one\n\nFAIL")
-    assert robust.comparison(runs(), {}, {}, []).endswith("The same everywhere.")
-
-
-def test_files_of_trained_networks_are_the_same_or_a_fault(tmp_path):
-    folders = {name: tmp_path / name for name in (robust.HERE, "other", "third")}
+def test_what_a_run_made_is_read_whatever_the_order_of_its_trainings(tmp_path):
+    folders = [tmp_path / name for name in ("one", "other", "third")]
     figures = "build/quick/figures" if robust.QUICK else "figures"
-    for n, folder in enumerate(folders.values()):
+    for folder, lines in zip(folders, ("a b", "b a", "a c"), strict=True):
         (folder / figures).mkdir(parents=True)
-        (folder / figures / "five_a.csv").write_text("x" * (n == 2))
-        (folder / figures / "sgd_b.csv").write_text("x" * (n > 0))
-    (folders["third"] / figures / "small_c.csv").write_text("x")
-    changed = robust.differing_files(folders)
-    every = ["five_a.csv", "sgd_b.csv", "small_c.csv"]
-    assert changed == {"other": ["sgd_b.csv"], "third": every}
-    faults = robust.file_faults(changed)
-    assert [fault.split(" differs")[0] for fault in faults] == [
-        "third: five_a.csv",
-        "third: small_c.csv",
-    ]
+        (folder / "build" / "digests").mkdir(parents=True)
+        (folder / figures / "x.csv").write_text("1")
+        (folder / robust.report_path()).write_text("2")
+        (folder / "build" / "digests" / "5_x.txt").write_text(lines)
+    one, other, third = (robust.made(folder) for folder in folders)
+    assert set(one) == {"x.csv", "report.pdf", "5_x, 2 trainings"}
+    assert one == other
+    assert one["5_x, 2 trainings"] != third["5_x, 2 trainings"]
+
+
+def test_a_training_is_noted_with_its_parameters_and_history(tmp_path, blobs):
+    for change in (0, 0, 1e-7):
+        network = Network([OutputLayer(2, 3)], np.random.default_rng(0))
+        network.parameters[0] += change
+        train = digests.note(sgd.train, tmp_path / "x.txt")
+        rng = np.random.default_rng(1)
+        history = train(network, blobs(), rng=rng, epochs=1, progress=False)
+        assert history["epoch"].tolist() == [0, 1]
+    one, same, other = (tmp_path / "x.txt").read_text().split()
+    assert one == same != other
+    assert inspect.getsource(train) == inspect.getsource(sgd.train)
+    more = history | {"train_loss": history["train_loss"] + 1}
+    assert digests.digest(network.parameters, history) == other
+    assert digests.digest(network.parameters, more) != other
 
 
 def test_verdicts_are_read_from_the_notebooks(tmp_path):
@@ -151,7 +129,7 @@ def test_what_changes_nothing_is_no_imitation(monkeypatch):
 def test_a_copy_has_what_the_notebooks_need_and_no_results(tmp_path):
     robust.copy_project([tmp_path / "copy"])
     names = {path.name for path in (tmp_path / "copy").iterdir()}
-    assert names == {*robust.COPIED, ".venv"}
+    assert names == {*robust.COPIED, ".venv", "sitecustomize.py"}
     assert not list((tmp_path / "copy").rglob("__pycache__"))
 
 
