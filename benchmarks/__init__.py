@@ -5,8 +5,8 @@ a network from the rows of `parameters` (R, P), and its `epoch(rngs)` trains eac
 samples once, in minibatches of BATCH in the order that its generator draws
 (scikit-learn draws its own), then returns loss and accuracy on the training and the
 validation samples. `flat()` returns its parameters (R, P). The modules, one per kind:
-`plain`, `straight`, `ours`, `scikit`, `pytorch`, `jaxed`; the last three need packages
-that `make peers` installs.
+`plain`, `ours`, `scikit`, `pytorch`, `jaxed`, `limit`; the middle three need packages
+that `make peers` installs, the last a C++ compiler.
 """
 
 BATCH = 64
