@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 bin := .venv/bin
-# QUICK=1: fewer seeds and epochs, in a folder of its own (see helpers/files.py).
+# QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
 .PHONY: help report test lab data bench peers robust reference sabotage mutation lint \
@@ -16,7 +16,7 @@ ifndef inner
 .NOTPARALLEL:
 endif
 jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,--jobs=2)
-alone = $(with_python) $(PYTHON) helpers/report/lock.py
+alone = $(with_python) $(PYTHON) report/lock.py
 build = $(alone) $(MAKE) --no-print-directory $(jobs) inner=yes
 setup = +@$(MAKE) --no-print-directory --question $(1) || { $(build) --silent $(1); }
 
@@ -38,7 +38,7 @@ lab:  ## open JupyterLab on the notebooks
 
 data:  ## draw the three datasets again (never over your own files)
 	$(call setup,.venv/.installed)
-	@$(bin)/python -m helpers.synthetic
+	@$(bin)/python -m data.recipes
 
 bench:  ## time training beside its peers (QUICK=1: a short try)
 	$(call setup,.venv/.installed)
@@ -86,7 +86,7 @@ lock:  ## resolve the requirements into lock files again
 
 clean:  ## remove what was built, except report.pdf, figures/ and .venv
 	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
-	@find $(wildcard engine helpers tests benchmarks) -name __pycache__ -prune -exec rm -rf {} +
+	@find $(wildcard data engine helpers report tests benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ built := build$(if $(quick),/quick)
 report := $(if $(quick),$(built)/)report.pdf
 executed := $(names:%=$(built)/executed/%.ipynb)
 chapters := $(names:%=$(built)/chapters/%.typ)
-typesetting := $(wildcard helpers/report/*.*)
+typesetting := $(wildcard report/*.*)
 engine := $(wildcard engine/*.py)
 
 # Notebook 6 reads what notebook 5 hands over; where that is lost, 5 is executed again.
@@ -139,24 +139,24 @@ $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
   cmp -s build/data.new build/data.sum || mv build/data.new build/data.sum)
 endif
 
-# Which helpers a notebook depends on is found from its imports and kept in a .d file,
+# Which modules a notebook depends on is found from its imports and kept in a .d file,
 # as C compilers do.
 -include $(names:%=$(built)/%.d)
 
 $(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb .venv/.installed $(engine)
 	@echo "executing $<"
-	@$(bin)/python -m helpers.report.dependencies $< $@ $(built)/$*.d
+	@$(bin)/python -m report.dependencies $< $@ $(built)/$*.d
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
-	  --NotebookExporter.preprocessors=helpers.report.execute.Execute \
+	  --NotebookExporter.preprocessors=report.execute.Execute \
 	  --KernelManager.transport_encryption=auto \
 	  --output-dir $(built)/part $<
 	@mkdir -p $(@D) && mv $(built)/part/$*.ipynb $@
 
 $(chapters): $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to helpers.report.TypstExporter \
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to report.exporter.TypstExporter \
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
 $(report): $(giving) $(chapters) $(wildcard figures/benchmark*)
-	@$(bin)/python -m helpers.report $@ $(chapters)
+	@$(bin)/python -m report $@ $(chapters)
 	@echo "wrote $@"

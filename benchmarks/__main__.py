@@ -30,10 +30,11 @@ from tqdm.auto import tqdm  # noqa: E402
 
 from benchmarks import growth  # noqa: E402
 from benchmarks.ours import Stack64  # noqa: E402
-from helpers import datasets, figures, results  # noqa: E402
+from helpers import datasets  # noqa: E402
 from helpers.experiments import ARCHITECTURES, Run, run_all  # noqa: E402
-from helpers.files import QUICK  # noqa: E402
 from helpers.network import Network  # noqa: E402
+from report import figures, results  # noqa: E402
+from report.files import QUICK  # noqa: E402
 
 ROUNDS = 1 if QUICK else 7
 DATASETS = ("PeaksData",) if QUICK else ("PeaksData", "GMMData")

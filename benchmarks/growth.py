@@ -11,10 +11,10 @@ import pandas as pd
 
 import engine.record
 from benchmarks import ours
-from helpers import figures
 from helpers.datasets import Dataset
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.network import Network
+from report import figures
 
 FEATURES = CLASSES = 5
 USUAL = {"replicas": 10, "samples": 10_000, "batch": 64, "width": 10, "depth": 3}

@@ -18,7 +18,6 @@ from numbers import Real
 
 import cloudpickle
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
@@ -31,7 +30,6 @@ from helpers.datasets import subsample
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network, is_correct
-from helpers.statistics import interval
 
 WIDTH = 10
 PATIENCE = 10  # seconds to wait for a scheduler
@@ -432,33 +430,6 @@ def run_all(runs, data, n_jobs=-1, architectures=None):
     for sentence in filter(None, (result.frozen_replicas() for result in results)):
         tqdm.write(sentence)
     return results
-
-
-def summary(results, data=None):
-    """Return a table with one row per run: final accuracies in %, mean and sd.
-
-    "failed" counts the replicas that have failed; all else is about the others. "low"
-    and "high" bound the mean validation accuracy, with a confidence of 95 %. With
-    `data` the best possible accuracy, and the distance to it, stand beside it.
-    """
-    rows = []
-    for result in results:
-        row = {
-            "dataset": result.run.dataset,
-            "network": result.run.architecture,
-            "parameters": result.network.parameters.shape[-1],
-            "replicas": len(result.run.seeds),
-            "failed": int(result.failed().sum()),
-        }
-        for part in ("train", "validation"):
-            values = pd.Series(percent(result, part))
-            row[part], row[f"{part} sd"] = values.mean(), values.std()
-        row["low"], row["high"] = interval(validation(result))[1:]
-        if data:
-            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
-            row["to ceiling"] = row["ceiling"] - row["validation"]
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def percent(result, part):

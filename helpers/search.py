@@ -21,8 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from helpers import files
-
 RUINED = 0.25  # of the training samples: less is chance where these are few
 MARGIN = 2  # between what is chosen and the edge
 TIE = 1e-3  # differences of a loss that no reader would care about
@@ -132,27 +130,3 @@ def edge_of(steps, bad):
     """Return the largest step at which, and below which, nothing was ruined; or 0."""
     first = steps[bad].min(initial=np.inf)
     return steps[steps < first].max(initial=0.0)
-
-
-REFERENCE = files.ROOT / "data" / "reference.csv"
-
-
-def reference():
-    """Return the results behind the README's table, a row per dataset and network.
-
-    `make report` leaves them as they are, so that a run elsewhere can be compared.
-    """
-    return pd.read_csv(REFERENCE)
-
-
-def remark(choice, reference):
-    """Return a sentence: is this the choice of the run behind the README's table?"""
-    theirs = reference[["learning_rate", "momentum"]].iloc[0]
-    if np.allclose(theirs, [choice.learning_rate, choice.momentum]):
-        return "The run behind the README's table has made the same choice."
-    return (
-        "**Another choice than that of the run behind the README's table**, which was "
-        f"η = {theirs.iloc[0]:g} with μ = {theirs.iloc[1]:g}: another processor or "
-        "other versions round otherwise, so the accuracies below may differ from that "
-        "table by more than the seeds do."
-    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from helpers import synthetic
+from data import recipes
 from helpers.datasets import Dataset
 
 mpl.use("Agg")
@@ -57,5 +57,5 @@ def blobs():
 def our_data(tmp_path_factory):
     """A folder with the project's own files, whatever a user has put into data/."""
     folder = tmp_path_factory.mktemp("data")
-    synthetic.write(folder)
+    recipes.write(folder)
     return folder

@@ -21,11 +21,19 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from helpers.files import QUICK
+from report.files import QUICK
 
 ROOT = Path(__file__).parent.parent
 COPIES = ROOT / "build" / "robust"
-COPIED = ("Makefile", "requirements.lock", "engine", "helpers", "notebooks", "data")
+COPIED = (
+    "Makefile",
+    "requirements.lock",
+    "notebooks",
+    "data",
+    "engine",
+    "helpers",
+    "report",
+)
 HERE = "this machine"
 WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 REPORT_ON = (

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.report import dependencies
+from report import dependencies
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,9 +25,9 @@ def notebook(path, *codes):
 @pytest.mark.parametrize(
     ("code", "found"),
     [
-        ("from helpers import sgd, checks as c", {"sgd", "checks"}),
-        ("from helpers.layers import ReLU", {"layers"}),
-        ("import helpers.network", {"network"}),
+        ("from helpers import sgd, checks as c", {"helpers/sgd", "helpers/checks"}),
+        ("from helpers.layers import ReLU", {"helpers/layers"}),
+        ("import report.figures", {"report/figures"}),
         ("import numpy\nfrom scipy import special", set()),
     ],
 )
@@ -45,8 +45,8 @@ def test_a_rule_names_indirect_imports_and_their_companions(tmp_path, monkeypatc
     expected = {f"helpers/{module}.py" for module in modules}
     assert set(first.removeprefix("out: ").split()) == expected
     assert vanished == first.removeprefix("out: ") + ":\n"
-    drawn = dependencies.rule(notebook(path, "from helpers import figures"), "out")
-    assert "helpers/figures.mplstyle" in drawn
+    drawn = dependencies.rule(notebook(path, "from report import figures"), "out")
+    assert "report/figures.mplstyle" in drawn
 
 
 def test_a_rule_depends_on_the_data_if_it_is_loaded(tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def execute(path, folder):
         [
             *(sys.executable, "-m", "nbconvert", "--log-level=ERROR"),
             *("--to", "notebook", "--output-dir", folder),
-            "--NotebookExporter.preprocessors=helpers.report.execute.Execute",
+            "--NotebookExporter.preprocessors=report.execute.Execute",
             "--KernelManager.transport_encryption=auto",
             path,
         ],
@@ -134,7 +134,7 @@ if "--output-dir" in words:  # nbconvert
         time.sleep(0.5)
         figures = "build/quick/figures" if "quick" in str(written[0]) else "figures"
         written += [Path(figures) / f"{{n}}.csv" for n in ("chosen", "five_seeds")]
-else:  # helpers.report.dependencies NOTEBOOK TARGET FILE, helpers.report FILE ...
+else:  # report.dependencies NOTEBOOK TARGET FILE, report FILE ...
     written = [Path(words[-1 if "dependencies" in words[1] else 2])]
 for path in written:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def copy(tmp_path):
     for name in (*notebooks, *locks, *handed, ".venv/.installed"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    for name in ("Makefile", "helpers/report/lock.py"):
+    for name in ("Makefile", "report/lock.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("python", "jupyter"):
@@ -277,7 +277,7 @@ def places(commands):
 
 def test_a_quick_report_is_built_in_a_folder_of_its_own(told):
     commands = told("QUICK=1")
-    assert "helpers.report build/quick/report.pdf build/quick/chapters/" in commands
+    assert "report build/quick/report.pdf build/quick/chapters/" in commands
     written = places(commands)
     assert len(written) > 20
     assert [path for path in written if not path.startswith("build/quick/")] == []
@@ -286,7 +286,7 @@ def test_a_quick_report_is_built_in_a_folder_of_its_own(told):
 
 def test_a_quick_report_is_the_full_one_in_another_folder(told):
     commands = told()
-    assert "helpers.report report.pdf build/chapters/" in commands
+    assert "report report.pdf build/chapters/" in commands
     assert "quick" not in commands
     moved = commands.replace("build/", "build/quick/")
     moved = re.sub(r"(?<![\w/])report\.pdf", "build/quick/report.pdf", moved)

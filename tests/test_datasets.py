@@ -7,15 +7,11 @@ import pytest
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
+from data.matfile import DATA, VARIABLES, DatasetError, digest, ledger
 from helpers.datasets import (
-    DATA,
     NAMES,
-    VARIABLES,
     Dataset,
-    DatasetError,
-    digest,
     hold_out,
-    ledger,
     load,
     load_all,
     minibatch,
@@ -94,7 +90,7 @@ def test_our_files_are_recognised(name, our_data):
         data.Yt.shape[1],
         data.Yv.shape[1],
     ) == SIZES[name]
-    assert data.source == f"drawn by helpers/synthetic.py, seed {data.seed}"
+    assert data.source == f"drawn by data/recipes.py, seed {data.seed}"
     assert 0.93 < data.ceiling < 0.98
     assert list(data.summary.values()) == [*SIZES[name], data.ceiling, data.source]
 

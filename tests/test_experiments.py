@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from helpers import experiments, sgd
-from helpers.experiments import ARCHITECTURES, Result, Run, perform, run_all, summary
+from helpers.experiments import ARCHITECTURES, Result, Run, perform, run_all
 from helpers.layers import HiddenLayer, Layer, OutputLayer, Tanh
 from helpers.losses import LeastSquares, softmax
 from helpers.network import Network
+from report import claims
 
 ARCHITECTURE = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -474,7 +475,7 @@ def test_summary_is_the_mean_and_sd_of_the_last_epoch(data):
     results = [
         run(data, architecture=a, seeds=(0, 1, 2)) for a in ("softmax", "1 hidden")
     ]
-    table = summary(results)
+    table = claims.summary(results)
     assert table["network"].tolist() == ["softmax", "1 hidden"]
     assert table["parameters"].tolist() == [9, 63]
     assert table["replicas"].tolist() == [3, 3]
@@ -489,14 +490,14 @@ def test_summary_is_the_mean_and_sd_of_the_last_epoch(data):
 
 
 def test_the_sd_of_one_replica_is_unknown(data):
-    table = summary([run(data)])
+    table = claims.summary([run(data)])
     assert np.isnan(table["train sd"][0])
     assert table["train"][0] > 0
 
 
 def test_summary_bounds_the_mean_validation_accuracy(data):
     results = [run(data, seeds=(0, 1, 2), architecture="1 hidden"), run(data)]
-    table = summary(results)
+    table = claims.summary(results)
     percent = 100 * results[0].final("validation_accuracy")
     expected = stats.t.interval(0.95, 2, percent.mean(), stats.sem(percent))
     assert tuple(table.loc[0, ["low", "high"]]) == pytest.approx(expected)
@@ -507,7 +508,7 @@ def test_summary_bounds_the_mean_validation_accuracy(data):
 def test_summary_sets_the_best_possible_accuracy_beside_it(data):
     sets = {"blobs": replace(data, ceiling=0.875), "unknown": data}
     runs = [Run(name, epochs=2, seeds=(0, 1)) for name in sets]
-    table = summary(run_all(runs, sets, 1), sets)
+    table = claims.summary(run_all(runs, sets, 1), sets)
     assert table["ceiling"][0] == 87.5
     assert table["to ceiling"][0] == pytest.approx(87.5 - table["validation"][0])
     assert table.loc[1, ["ceiling", "to ceiling"]].isna().all()
@@ -546,7 +547,7 @@ def test_failed_is_frozen_or_twenty_points_below_the_median(accuracies, failed):
 
 def test_a_failed_replica_is_counted_beside_the_mean_of_the_others():
     sound, lost = faked([0.9, 0.92, 0.91]), faked([0.9, np.nan, 0.92, 0.91, 0.3])
-    one, other = summary([sound, lost]).to_dict("records")
+    one, other = claims.summary([sound, lost]).to_dict("records")
     assert (one.pop("replicas"), one.pop("failed")) == (3, 0)
     assert (other.pop("replicas"), other.pop("failed")) == (5, 2)
     assert one == pytest.approx(other)
@@ -555,7 +556,7 @@ def test_a_failed_replica_is_counted_beside_the_mean_of_the_others():
 
 
 def test_a_stack_that_failed_as_a_whole_has_no_mean():
-    (row,) = summary([faked([np.nan, np.nan])]).to_dict("records")
+    (row,) = claims.summary([faked([np.nan, np.nan])]).to_dict("records")
     assert row["failed"] == 2
     assert np.isnan(row["validation"])
 

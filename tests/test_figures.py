@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import checks, figures, results
+from helpers import checks
+from report import figures, results
 
 
 @pytest.fixture(autouse=True)

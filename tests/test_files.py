@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import files
+from report import files
 
 ROOT = Path(__file__).parent.parent
 
@@ -91,7 +91,7 @@ def test_what_another_process_has_not_finished_is_left_alone(old, monkeypatch):
 
 
 def module(monkeypatch, quick):
-    """Return the names of helpers/files.py as they are with QUICK=`quick`."""
+    """Return the names of report/files.py as they are with QUICK=`quick`."""
     monkeypatch.delenv("QUICK", raising=False)
     if quick is not None:
         monkeypatch.setenv("QUICK", quick)
@@ -116,7 +116,7 @@ def test_a_quick_trial_writes_to_a_folder_of_its_own(monkeypatch, quick):
 
 
 def test_tables_follow_the_quick_trial():
-    code = "from helpers import results; print(results.FIGURES)"
+    code = "from report import results; print(results.FIGURES)"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

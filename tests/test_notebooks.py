@@ -200,8 +200,8 @@ def definitions(code, everywhere=True):
 
 
 def redefined(nb):
-    """Return what a notebook defines although `helpers` has it."""
-    modules = (ROOT / "helpers").rglob("*.py")
+    """Return what a notebook defines although `helpers` or `report` has it."""
+    modules = [p for room in ("helpers", "report") for p in (ROOT / room).glob("*.py")]
     ours = set().union(*(definitions(m.read_text("utf-8"), False) for m in modules))
     code = "\n".join(cell.source for _, cell in cells(nb, "code"))
     return definitions(TransformerManager().transform_cell(code)) & ours

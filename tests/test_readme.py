@@ -63,9 +63,11 @@ def test_links_point_to_files(path):
 
 
 def test_layout_names_every_module():
-    folders = (ROOT / "helpers", ROOT / "engine")
+    folders = [ROOT / room for room in ("data", "engine", "helpers", "report")]
     modules = {p.stem for folder in folders for p in folder.glob("[a-z]*.py")}
-    assert modules <= set(re.findall(r"`([a-z]+)`", README.split("## Layout")[1]))
+    assert modules <= set(
+        re.findall(r"`([a-z]+)`", README.split("## How the code is laid out")[1])
+    )
 
 
 def test_the_five_lines_train_a_new_architecture(monkeypatch):

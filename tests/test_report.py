@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from nbconvert.nbconvertapp import NbConvertApp
 from pypdf import PdfReader
 
-from helpers import files, report
-from helpers.report import TypstExporter, compile_report
+from report import exporter, files
+from report.exporter import TypstExporter, compile_report
 
 MARGIN = 2.4 * 72 / 2.54
 PROSE = "A sentence that fills the page and says nothing. " * 12
@@ -112,9 +112,9 @@ SECOND = notebook(
 
 
 def nbconvert(folder, *paths):
-    """Run `nbconvert --to helpers.report.TypstExporter` inside this process."""
+    """Run `nbconvert --to report.exporter.TypstExporter` inside this process."""
     NbConvertApp.clear_instance()
-    arguments = ["--to", "helpers.report.TypstExporter", "--output-dir", str(folder)]
+    arguments = ["--to", "report.exporter.TypstExporter", "--output-dir", str(folder)]
     NbConvertApp.launch_instance([*arguments, "--log-level=ERROR", *map(str, paths)])
 
 
@@ -240,9 +240,9 @@ def test_a_quick_trial_is_marked_on_its_title_page(undecided, pages):
 def test_the_command_knows_of_a_quick_trial(tmp_path, monkeypatch, quick):
     given = []
     monkeypatch.setattr(files, "QUICK", quick)
-    monkeypatch.setattr(report, "compile_report", lambda *args: given.extend(args))
-    monkeypatch.setattr("sys.argv", ["helpers.report", "r.pdf", "1_x.typ", "2_x.typ"])
-    runpy.run_module("helpers.report", run_name="__main__")
+    monkeypatch.setattr(exporter, "compile_report", lambda *args: given.extend(args))
+    monkeypatch.setattr("sys.argv", ["report", "r.pdf", "1_x.typ", "2_x.typ"])
+    runpy.run_module("report", run_name="__main__")
     assert given == ["r.pdf", ["1_x.typ", "2_x.typ"], "figures/benchmark", quick]
 
 
@@ -381,9 +381,9 @@ def old(tmp_path):
 def test_typst_failure_is_one_line(old, tmp_path, monkeypatch, cell, reason):
     chapter = tmp_path / "1_x.typ"
     chapter.write_text(typst(markdown("# T"), cell), "utf-8")
-    monkeypatch.setattr("sys.argv", ["helpers.report", str(old), str(chapter)])
+    monkeypatch.setattr("sys.argv", ["report", str(old), str(chapter)])
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("helpers.report", run_name="__main__")
+        runpy.run_module("report", run_name="__main__")
     assert "1_x.ipynb, cell 2: " in stopped.value.code
     assert reason in stopped.value.code
     assert "\n" not in stopped.value.code

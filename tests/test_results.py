@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import checks, results
+from helpers import checks
 from helpers.layers import OutputLayer
 from helpers.losses import softmax
-from helpers.statistics import compare
+from report import claims, results
+from report.claims import compare
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def markdown(output):
 
 
 def test_a_verdict_on_a_number_that_is_unknown_is_undecided():
-    assert results.verdict("1", "a", np.nan, "b").metadata["verdict"]["holds"] is None
+    assert claims.verdict("1", "a", np.nan, "b").metadata["verdict"]["holds"] is None
 
 
 def test_a_csv_file_comes_back_as_it_was(folder, frame):
@@ -97,7 +98,7 @@ def test_numbers_that_look_like_text_stay_as_formatted():
     ],
 )
 def test_a_verdict_comes_out_either_way_or_undecided(given, holds, word):
-    shown, metadata = markdown(results.verdict("2.1.1", "it is so", given, "1 of 2"))
+    shown, metadata = markdown(claims.verdict("2.1.1", "it is so", given, "1 of 2"))
     assert shown == f"**Verdict (2.1.1): {word}.** it is so: 1 of 2."
     assert metadata["verdict"].pop("holds") is holds
     assert metadata == {
@@ -208,7 +209,7 @@ def outcome(verdict, kind="Taylor", order=2.0, error=0.5):
     ],
 )
 def test_a_refused_check_certifies_nothing(verdicts, word, number):
-    said, _ = markdown(results.certify("2.1.1", "It is right", map(outcome, verdicts)))
+    said, _ = markdown(claims.certify("2.1.1", "It is right", map(outcome, verdicts)))
     assert f"(2.1.1): {word}." in said
     assert f"It is right: {number}" in said
 
@@ -223,7 +224,7 @@ def test_a_tally_has_the_worst_of_every_kind():
         outcome("FAIL", "transpose", np.nan, 2.4e-3),
         outcome("refused", "complex step", np.nan, np.nan),
     ]
-    assert results.tally(tests) == (
+    assert claims.tally(tests) == (
         "5 of 7 pass, 1 refused, lowest order 1.96, central difference < 1e-07, "
         "complex step < 1e-13, transpose 2e-03"
     )

@@ -1,7 +1,6 @@
 """The choice of a learning rate: margins, worst seeds, equals, and sentences."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from helpers import search
@@ -136,13 +135,3 @@ def test_a_network_that_no_step_trains_has_a_choice_without_edge():
     nothing = np.full((5, 2), np.nan)
     found = chosen(nothing, nothing)
     assert (found.learning_rate, found.edge) == (0.01, 0.0)
-
-
-def test_another_choice_than_the_readmes_is_said():
-    rows = [{"learning_rate": 0.02, "momentum": 0.9}]
-    found = chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2), RUINED)
-    assert "the same choice" in search.remark(found, pd.DataFrame(rows))
-    rows[0]["learning_rate"] = 0.1
-    said = search.remark(found, pd.DataFrame(rows))
-    assert said.startswith("**Another choice")
-    assert "η = 0.1 with μ = 0.9" in said

@@ -16,7 +16,7 @@ from IPython.display import SVG
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
-from helpers import results
+from report import results
 
 plt.style.use(Path(__file__).with_suffix(".mplstyle"))
 
@@ -418,7 +418,7 @@ def curve_numbers(curves, quantities):
 def accuracies(table, ceilings):
     """Draw train and validation accuracy (mean ± sd) per network, a panel per dataset.
 
-    `table` is `experiments.summary`; `ceilings` maps datasets to fractions or None.
+    `table` is `claims.summary`; `ceilings` maps datasets to fractions or None.
     """
     datasets = list(table["dataset"].unique())
     fig, axes = panels(1, len(datasets), height=2.8)

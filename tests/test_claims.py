@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.statistics import (
+from report.claims import (
     Comparison,
     above,
     all_hold,

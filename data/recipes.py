@@ -1,6 +1,6 @@
 """The recipes that draw our three data sets, and the best accuracy possible on them.
 
-The course's own files may not be handed on, so `python -m helpers.synthetic` draws
+The course's own files may not be handed on, so `python -m data.recipes` draws
 files of the same names, sizes and difficulty. Every recipe stands beside the density
 it samples from: with the density known, so is the accuracy of the Bayes classifier,
 which answers the most probable class and which no network can beat on average.
@@ -16,8 +16,7 @@ import numpy as np
 from scipy.io import savemat
 from scipy.stats import multivariate_normal, norm
 
-from helpers import files
-from helpers.datasets import CEILINGS, DATA, DatasetError, digest, ledger, load
+from data.matfile import CEILINGS, DATA, DatasetError, digest, ledger, read
 
 PEAKS_NOISE = 0.058
 SWISS_NOISE = 0.04
@@ -263,7 +262,7 @@ def mat_bytes(name, recipe, arrays):
     """A compressed .mat file whose header text says the recipe instead of a date."""
     file = io.BytesIO()
     savemat(file, arrays, do_compression=True)
-    text = f"MATLAB 5.0 MAT-file, {name} by helpers/synthetic.py, seed {recipe.seed}"
+    text = f"MATLAB 5.0 MAT-file, {name} by data/recipes.py, seed {recipe.seed}"
     return text.encode().ljust(116) + file.getvalue()[116:]
 
 
@@ -272,7 +271,7 @@ def stored(name, folder):
     if not (folder / f"{name}.mat").exists():
         return None
     try:
-        return digest(vars(load(name, folder)))
+        return digest(read(folder / f"{name}.mat"))
     except DatasetError:
         return ""
 
@@ -284,10 +283,17 @@ def refuse_foreign(folder, digests):
     for name, there in found.items():
         if there not in {None, digests[name], *known}:
             raise DatasetError(
-                f"{folder / name}.mat was not drawn by helpers/synthetic.py and is not "
+                f"{folder / name}.mat was not drawn by data/recipes.py and is not "
                 "overwritten: move it away first; nothing was written."
             )
     return found
+
+
+def replace_file(path, content):
+    """Write bytes to `path`, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def write(folder=DATA):
@@ -304,14 +310,14 @@ def write(folder=DATA):
     for name, recipe in RECIPES.items():
         best, error = ceiling(recipe)
         if found[name] != digests[name]:
-            files.write(folder / f"{name}.mat", mat_bytes(name, recipe, drawn[name]))
+            replace_file(folder / f"{name}.mat", mat_bytes(name, recipe, drawn[name]))
         lines.append(f"{name},{best:.6f},{error:.1e},{recipe.seed},{digests[name]}")
         print(
             f"{name}.mat: best possible accuracy {best:.2%} ± {error:.3%}", flush=True
         )
     table = "\n".join([*lines, ""]).encode()
     if not (folder / CEILINGS).exists() or (folder / CEILINGS).read_bytes() != table:
-        files.write(folder / CEILINGS, table)
+        replace_file(folder / CEILINGS, table)
 
 
 def main(folder=DATA):

@@ -13,9 +13,15 @@ are those of the others, and a comparison says how many pairs it lost in this wa
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t
 
+from helpers import checks
+from helpers.experiments import percent, validation
+from report.results import ERRORS, LIMITS, Output, bounded, typeset
+
 CONFIDENCE = 0.95
+WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 
 
 def interval(values, comparisons=1):
@@ -140,3 +146,65 @@ def spreads(values):
     within = values.var(axis=1, ddof=1).mean()
     between = seeds * values.mean(axis=1).var(ddof=1)
     return np.sqrt(max(between - within, 0) / seeds), np.sqrt(within)
+
+
+def summary(results, data=None):
+    """Return a table with one row per run: final accuracies in %, mean and sd.
+
+    "failed" counts the replicas that have failed; all else is about the others. "low"
+    and "high" bound the mean validation accuracy, with a confidence of 95 %. With
+    `data` the best possible accuracy, and the distance to it, stand beside it.
+    """
+    rows = []
+    for result in results:
+        row = {
+            "dataset": result.run.dataset,
+            "network": result.run.architecture,
+            "parameters": result.network.parameters.shape[-1],
+            "replicas": len(result.run.seeds),
+            "failed": int(result.failed().sum()),
+        }
+        for part in ("train", "validation"):
+            values = pd.Series(percent(result, part))
+            row[part], row[f"{part} sd"] = values.mean(), values.std()
+        row["low"], row["high"] = interval(validation(result))[1:]
+        if data:
+            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
+            row["to ceiling"] = row["ceiling"] - row["validation"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def verdict(item, claim, holds, number):
+    """State a claim about an item of the assignment, whether it holds, and by what.
+
+    `holds` is True, False, or None where the evidence leaves it undecided.
+    """
+    holds = None if pd.isna(holds) else bool(holds)
+    claim, number = typeset(claim), typeset(number)
+    return Output(
+        f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
+        verdict={"item": item, "claim": claim, "holds": holds, "number": number},
+    )
+
+
+def certify(item, claim, tests):
+    """State a claim that holds if all tests pass, and what they found.
+
+    One failure refutes it; tests that refuse to judge, or none at all, decide nothing.
+    """
+    tests = list(tests)
+    return verdict(item, claim, checks.all_pass(tests), tally(tests))
+
+
+def tally(tests):
+    """Say how many tests pass, how many refuse, and the worst of their numbers."""
+    told = [f"{sum(test.passed for test in tests)} of {len(tests)} pass"]
+    refused = sum(test.verdict == "refused" for test in tests)
+    orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
+    told += [f"{refused} refused"] if refused else []
+    told += [f"lowest order {min(orders):.2f}"] if orders else []
+    for kind, column in ERRORS.items():
+        errors = [t.error for t in tests if t.kind == kind and not np.isnan(t.error)]
+        told += [f"{kind} {bounded(max(errors), LIMITS[column])}"] if errors else []
+    return ", ".join(told)

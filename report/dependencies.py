@@ -1,7 +1,7 @@
-"""`python -m helpers.report.dependencies NOTEBOOK TARGET FILE`: a rule for make.
+"""`python -m report.dependencies NOTEBOOK TARGET FILE`: a rule for make.
 
-Writes to FILE that TARGET depends on every file of `helpers/` that the notebook
-imports, directly or through another, and on the data if it loads them.
+Writes to FILE that TARGET depends on every file of `helpers/`, `report/` and `data/`
+that the notebook imports, itself or through another, and on the data if it loads them.
 """
 
 import ast
@@ -11,13 +11,14 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from helpers.files import write
+from report.files import write
 
+ROOMS = ("helpers", "report", "data")
 DATA = "build/data.sum"  # changes with the content of data/ (see the Makefile)
 
 
 def imports(code):
-    """Return the names of the modules of `helpers` that Python code imports."""
+    """Return the modules of the rooms that Python code imports, as room/name."""
     names = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -25,13 +26,13 @@ def imports(code):
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     paths = [name.split(".") for name in names]
-    return {path[1] for path in paths if path[0] == "helpers" and len(path) > 1}
+    return {"/".join(path[:2]) for path in paths if path[0] in ROOMS and path[1:]}
 
 
 def files(names, seen=()):
     """Return the files of the named modules and of all that those import."""
     found = set(seen)
-    for path in [p for name in names for p in Path("helpers").glob(f"{name}.*")]:
+    for path in [p for name in names for p in Path().glob(f"{name}.*")]:
         if path not in found:
             found.add(path)
             if path.suffix == ".py":

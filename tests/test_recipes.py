@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import kstest, norm
 from sklearn.linear_model import LogisticRegression
 
-from helpers import synthetic
-from helpers.datasets import DATA, NAMES, VARIABLES, DatasetError, digest, load
-from helpers.synthetic import RECIPES, draw, relabel
+from data import recipes
+from data.matfile import DATA, VARIABLES, DatasetError, digest
+from data.recipes import RECIPES, draw, relabel
+from helpers.datasets import NAMES, load
 
 SIZES = {
     "PeaksData": (2, 5, 25000, 6250),
@@ -52,13 +53,13 @@ def fresh(name, n, seed=99):
     if name != "GMMData":
         X = np.concatenate(recipe.points(rng, n), axis=1)
         return X, {"PeaksData": peaks_at, "SwissRollData": swiss_at}[name](X)
-    gaussians = synthetic.mixture(np.random.default_rng(recipe.seed))
-    X = np.concatenate(synthetic.mixture_points(*gaussians, rng, n), axis=1)
-    return X, synthetic.mixture_density(*gaussians, X)
+    gaussians = recipes.mixture(np.random.default_rng(recipe.seed))
+    X = np.concatenate(recipes.mixture_points(*gaussians, rng, n), axis=1)
+    return X, recipes.mixture_density(*gaussians, X)
 
 
 def peaks_at(X):
-    axis, classes = synthetic.peaks_classes()
+    axis, classes = recipes.peaks_classes()
     Kx, Ky = (norm.pdf(x[:, None], axis, 0.058) for x in X)
     masks = [classes == c for c in range(5)]
     return np.stack([((Kx @ mask) * Ky).sum(axis=1) / mask.sum() for mask in masks])
@@ -167,7 +168,7 @@ def test_linear_classifier_does_as_on_the_course_files(drawn, name):
 
 def test_peaks_classes_follow_the_function():
     """Highest at (−0.009, 1.581), lowest at (0.228, −1.626), 0.981 at the origin."""
-    axis, classes = synthetic.peaks_classes()
+    axis, classes = recipes.peaks_classes()
     assert (axis[0], axis[-1], axis.size) == (-3, 3, 256)
 
     def at(x, y):
@@ -183,13 +184,13 @@ def test_peaks_classes_follow_the_function():
 
 def test_peaks_position_noise(monkeypatch):
     """Without noise the points are grid points of their class, uniformly drawn."""
-    points = synthetic.peaks_points(np.random.default_rng(5), 4000)
-    monkeypatch.setattr(synthetic, "PEAKS_NOISE", 0)
-    exact = synthetic.peaks_points(np.random.default_rng(5), 4000)
+    points = recipes.peaks_points(np.random.default_rng(5), 4000)
+    monkeypatch.setattr(recipes, "PEAKS_NOISE", 0)
+    exact = recipes.peaks_points(np.random.default_rng(5), 4000)
     noise = (points - exact).ravel()
     assert abs(noise.std() / 0.058 - 1) < 4 / np.sqrt(2 * noise.size)
     assert kstest(noise / 0.058, "norm").pvalue > 0.01
-    axis, classes = synthetic.peaks_classes()
+    axis, classes = recipes.peaks_classes()
     i, j = np.searchsorted(axis, exact[:, 0]), np.searchsorted(axis, exact[:, 1])
     assert np.array_equal(np.stack([axis[i], axis[j]], axis=1), exact)
     for c in range(5):
@@ -204,9 +205,9 @@ def test_peaks_position_noise(monkeypatch):
 
 
 def test_swiss_roll_curves_and_noise(monkeypatch):
-    points = synthetic.swiss_points(np.random.default_rng(5), 12_500)
-    monkeypatch.setattr(synthetic, "SWISS_NOISE", 0)
-    exact = synthetic.swiss_points(np.random.default_rng(5), 12_500)
+    points = recipes.swiss_points(np.random.default_rng(5), 12_500)
+    monkeypatch.setattr(recipes, "SWISS_NOISE", 0)
+    exact = recipes.swiss_points(np.random.default_rng(5), 12_500)
     noise = (points - exact).ravel()
     assert abs(noise.std() / 0.04 - 1) < 4 / np.sqrt(2 * noise.size)
     for inner, (x, y) in zip((0.0, 0.2), exact, strict=True):
@@ -223,7 +224,7 @@ def test_swiss_roll_curves_and_noise(monkeypatch):
 
 @pytest.fixture(scope="module")
 def gaussians():
-    return synthetic.mixture(np.random.default_rng(RECIPES["GMMData"].seed))
+    return recipes.mixture(np.random.default_rng(RECIPES["GMMData"].seed))
 
 
 def test_mixture_is_as_described(gaussians):
@@ -240,7 +241,7 @@ def test_mixture_is_as_described(gaussians):
 
 def test_mixture_samples_have_its_moments(gaussians):
     means, factors = gaussians
-    X = synthetic.mixture_points(means, factors, np.random.default_rng(3), 40_000)
+    X = recipes.mixture_points(means, factors, np.random.default_rng(3), 40_000)
     within = (factors @ np.swapaxes(factors, -1, -2)).mean(axis=1)
     for c in range(5):
         covariance = within[c] + np.cov(means[c].T, bias=True)
@@ -254,7 +255,7 @@ def test_mixture_samples_have_its_moments(gaussians):
 def test_the_files_mixture_is_the_one_its_ceiling_uses(gaussians):
     recipe = RECIPES["GMMData"]
     points = recipe.points(np.random.default_rng(recipe.seed), 1000)
-    density = synthetic.mixture_density(*gaussians, np.concatenate(points, axis=1))
+    density = recipes.mixture_density(*gaussians, np.concatenate(points, axis=1))
     right = density.argmax(axis=0) == np.repeat(np.arange(5), 1000)
     assert right.mean() > 0.98
 
@@ -264,7 +265,7 @@ def test_the_files_mixture_is_the_one_its_ceiling_uses(gaussians):
 
 @pytest.mark.parametrize(
     ("density", "reach"),
-    [(synthetic.peaks_density, 3.35), (synthetic.swiss_density, 1.45)],
+    [(recipes.peaks_density, 3.35), (recipes.swiss_density, 1.45)],
 )
 def test_densities_integrate_to_one(density, reach):
     a, step = np.linspace(-reach, reach, 300, retstep=True)
@@ -274,7 +275,7 @@ def test_densities_integrate_to_one(density, reach):
 
 @pytest.mark.parametrize(
     ("density", "at"),
-    [(synthetic.peaks_density, peaks_at), (synthetic.swiss_density, swiss_at)],
+    [(recipes.peaks_density, peaks_at), (recipes.swiss_density, swiss_at)],
 )
 def test_grid_density_is_the_density_at_its_points(density, at):
     a = np.linspace(-0.9, 1.1, 7)
@@ -287,7 +288,7 @@ def test_grid_density_is_the_density_at_its_points(density, at):
 def test_mixture_density_is_the_formula(gaussians):
     means, factors = gaussians
     X = np.random.default_rng(4).normal(0, 0.3, (5, 3))
-    density = synthetic.mixture_density(means, factors, X)
+    density = recipes.mixture_density(means, factors, X)
     for c in range(5):
         z = np.linalg.solve(factors[c], X - means[c][..., None])
         heights = (2 * np.pi) ** -2.5 / abs(np.linalg.det(factors[c]))
@@ -303,14 +304,14 @@ def test_integral_of_two_gaussians_is_the_known_bayes_accuracy(distance):
     density = np.stack(
         [np.outer(*(norm.pdf(a, c) for c in centre)) for centre in centres]
     )
-    accuracy, error = synthetic.integrate(density, step)
+    accuracy, error = recipes.integrate(density, step)
     assert abs(accuracy - norm.cdf(distance / 2)) <= error < 1e-3
 
 
 def test_integral_reports_what_its_grid_misses():
     a, step = np.linspace(-1, 1, 101, retstep=True)
     density = np.outer(norm.pdf(a), norm.pdf(a))[None]
-    accuracy, error = synthetic.integrate(density, step)
+    accuracy, error = recipes.integrate(density, step)
     assert error >= 1 - accuracy > 0.5
 
 
@@ -331,11 +332,11 @@ def test_ceiling_agrees_with_fresh_samples(ceilings, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_bayes_classifier_reaches_the_ceiling_on_the_files(drawn, ceilings, name):
     Yv, Cv = drawn[name]["Yv"].astype(float), drawn[name]["Cv"]
-    gaussians = synthetic.mixture(np.random.default_rng(RECIPES["GMMData"].seed))
+    gaussians = recipes.mixture(np.random.default_rng(RECIPES["GMMData"].seed))
     p = {
         "PeaksData": peaks_at,
         "SwissRollData": swiss_at,
-        "GMMData": lambda X: synthetic.mixture_density(*gaussians, X),
+        "GMMData": lambda X: recipes.mixture_density(*gaussians, X),
     }[name](Yv)
     accuracy = np.mean(p.argmax(axis=0) == Cv.argmax(axis=0))
     stored = float(ceilings[name]["ceiling"])
@@ -354,7 +355,7 @@ def test_ceiling_counts_label_noise(classes):
     recipe = replace(
         RECIPES["GMMData"], best=lambda _: (0.9, 0.01), classes=classes, redrawn=0.3
     )
-    accuracy, error = synthetic.ceiling(recipe)
+    accuracy, error = recipes.ceiling(recipe)
     assert abs(accuracy - scored) < 4 * np.sqrt(0.25 / truth.size)
     assert error == pytest.approx(0.007)
 
@@ -364,7 +365,7 @@ def test_redrawing_from_two_classes_is_flipping_half_as_often():
         RECIPES["SwissRollData"], best=lambda _: (0.99, 0.0), redrawn=2 * 0.019
     )
     flipped = 0.981 * 0.99 + 0.019 * 0.01
-    assert synthetic.ceiling(recipe)[0] == pytest.approx(flipped)
+    assert recipes.ceiling(recipe)[0] == pytest.approx(flipped)
 
 
 # --- what is written ---
@@ -373,12 +374,12 @@ def test_redrawing_from_two_classes_is_flipping_half_as_often():
 @pytest.fixture
 def small(monkeypatch):
     """The same recipes with few samples and a ceiling that takes no time."""
-    recipes = {
+    few = {
         name: replace(recipe, per_class=50, best=lambda _: (0.9, 1e-4))
         for name, recipe in RECIPES.items()
     }
-    monkeypatch.setattr(synthetic, "RECIPES", recipes)
-    return recipes
+    monkeypatch.setattr(recipes, "RECIPES", few)
+    return few
 
 
 def contents(folder):
@@ -391,7 +392,7 @@ def contents(folder):
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_bayes_classifier_of_the_samples_is_as_good_as_the_ceiling(our_data, name):
     data = load(name, our_data)
-    right = synthetic.bayes_classes(data, data.Yv) == data.Cv.argmax(axis=0)
+    right = recipes.bayes_classes(data, data.Yv) == data.Cv.argmax(axis=0)
     error = np.sqrt(data.ceiling * (1 - data.ceiling) / right.size)
     assert right.mean() == pytest.approx(data.ceiling, abs=3 * error)
 
@@ -399,8 +400,8 @@ def test_the_bayes_classifier_of_the_samples_is_as_good_as_the_ceiling(our_data,
 @pytest.mark.parametrize(
     ("density", "likelihood"),
     [
-        (synthetic.peaks_density, synthetic.peaks_likelihood),
-        (partial(synthetic.swiss_density, nodes=1000), synthetic.swiss_likelihood),
+        (recipes.peaks_density, recipes.peaks_likelihood),
+        (partial(recipes.swiss_density, nodes=1000), recipes.swiss_likelihood),
     ],
 )
 def test_the_density_of_samples_is_that_of_the_grid(density, likelihood):
@@ -412,7 +413,7 @@ def test_the_density_of_samples_is_that_of_the_grid(density, likelihood):
 
 def test_there_is_no_bayes_classifier_of_a_users_file(our_data):
     own = replace(load("PeaksData", our_data), seed=None)
-    assert synthetic.bayes_classes(own, own.Yv) is None
+    assert recipes.bayes_classes(own, own.Yv) is None
 
 
 def test_the_committed_ceilings_are_those_computed(our_data):
@@ -425,7 +426,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two, two):
         folder.mkdir(exist_ok=True)
-        synthetic.write(folder)
+        recipes.write(folder)
     files = {name: content for name, (content, *_) in contents(one).items()}
     assert set(files) == {*(f"{name}.mat" for name in NAMES), "ceilings.csv"}
     assert files == {name: content for name, (content, *_) in contents(two).items()}
@@ -435,10 +436,10 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
 
 
 def test_an_older_draw_of_ours_is_replaced(tmp_path, small):
-    synthetic.write(tmp_path)
+    recipes.write(tmp_path)
     before = contents(tmp_path)
     small["PeaksData"] = replace(small["PeaksData"], seed=77)
-    synthetic.write(tmp_path)
+    recipes.write(tmp_path)
     after = contents(tmp_path)
     assert load("PeaksData", tmp_path).seed == 77
     assert after["GMMData.mat"] == before["GMMData.mat"]
@@ -447,7 +448,7 @@ def test_an_older_draw_of_ours_is_replaced(tmp_path, small):
 
 def test_interrupted_writing_can_be_repeated(tmp_path, small, monkeypatch):
     """New seeds, stopped after the first file: the next run finishes the work."""
-    synthetic.write(tmp_path)
+    recipes.write(tmp_path)
     for name, recipe in small.items():
         small[name] = replace(recipe, seed=recipe.seed + 1)
     with monkeypatch.context() as patch:
@@ -458,10 +459,10 @@ def test_interrupted_writing_can_be_repeated(tmp_path, small, monkeypatch):
                 raise KeyboardInterrupt
             written.append(path.write_bytes(content))
 
-        patch.setattr(synthetic.files, "write", stop_after_one)
+        patch.setattr(recipes, "replace_file", stop_after_one)
         with pytest.raises(KeyboardInterrupt):
-            synthetic.write(tmp_path)
-    synthetic.write(tmp_path)
+            recipes.write(tmp_path)
+    recipes.write(tmp_path)
     for name, recipe in small.items():
         assert load(name, tmp_path).seed == recipe.seed
 
@@ -469,7 +470,7 @@ def test_interrupted_writing_can_be_repeated(tmp_path, small, monkeypatch):
 def foreign(folder):
     """A user's own Peaks under the name of our GMM: valid, but not drawn here."""
     other = replace(RECIPES["PeaksData"], per_class=20, seed=123)
-    content = synthetic.mat_bytes("GMMData", other, draw(other))
+    content = recipes.mat_bytes("GMMData", other, draw(other))
     (folder / "GMMData.mat").write_bytes(content)
 
 
@@ -482,15 +483,15 @@ def unreadable(folder):
 @pytest.mark.parametrize("put", [foreign, unreadable])
 def test_a_users_file_is_never_overwritten(tmp_path, put, started):
     if started:
-        synthetic.write(tmp_path)
+        recipes.write(tmp_path)
         (tmp_path / "PeaksData.mat").unlink()
     put(tmp_path)
     before = contents(tmp_path)
     with pytest.raises(DatasetError, match=r"GMMData\.mat was not drawn by .* nothing"):
-        synthetic.write(tmp_path)
+        recipes.write(tmp_path)
     assert contents(tmp_path) == before
     with pytest.raises(SystemExit, match=r"GMMData\.mat was not drawn"):
-        synthetic.main(tmp_path)
+        recipes.main(tmp_path)
     assert contents(tmp_path) == before
 
 
@@ -499,5 +500,5 @@ def test_a_broken_list_of_ceilings_stops_the_writing(tmp_path):
     (tmp_path / "ceilings.csv").write_text("nonsense\n1\n")
     before = contents(tmp_path)
     with pytest.raises(DatasetError, match=r"ceilings\.csv"):
-        synthetic.write(tmp_path)
+        recipes.write(tmp_path)
     assert contents(tmp_path) == before

@@ -19,7 +19,7 @@ from nbconvert.exporters import Exporter
 from nbconvert.filters import strip_ansi
 from traitlets.config import Config
 
-from helpers import files
+from report import files
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"

@@ -14,11 +14,11 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from helpers import checks, files
-from helpers.files import FIGURES
+from helpers import checks
+from report import files
+from report.files import FIGURES
 
 VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
-WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 ORDERS = ["order 1", "order 2"]  # of the residuals without and with the derivative
 ERRORS = {  # columns, by the kind of test
     "central difference": "central",
@@ -167,41 +167,6 @@ def source(*objects):
     """Show the code of functions or classes where a notebook speaks of them."""
     code = "\n\n".join(textwrap.dedent(inspect.getsource(o)).rstrip() for o in objects)
     return Output(f"```python\n{code}\n```")
-
-
-def verdict(item, claim, holds, number):
-    """State a claim about an item of the assignment, whether it holds, and by what.
-
-    `holds` is True, False, or None where the evidence leaves it undecided.
-    """
-    holds = None if pd.isna(holds) else bool(holds)
-    claim, number = typeset(claim), typeset(number)
-    return Output(
-        f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
-        verdict={"item": item, "claim": claim, "holds": holds, "number": number},
-    )
-
-
-def certify(item, claim, tests):
-    """State a claim that holds if all tests pass, and what they found.
-
-    One failure refutes it; tests that refuse to judge, or none at all, decide nothing.
-    """
-    tests = list(tests)
-    return verdict(item, claim, checks.all_pass(tests), tally(tests))
-
-
-def tally(tests):
-    """Say how many tests pass, how many refuse, and the worst of their numbers."""
-    told = [f"{sum(test.passed for test in tests)} of {len(tests)} pass"]
-    refused = sum(test.verdict == "refused" for test in tests)
-    orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
-    told += [f"{refused} refused"] if refused else []
-    told += [f"lowest order {min(orders):.2f}"] if orders else []
-    for kind, column in ERRORS.items():
-        errors = [t.error for t in tests if t.kind == kind and not np.isnan(t.error)]
-        told += [f"{kind} {bounded(max(errors), LIMITS[column])}"] if errors else []
-    return ", ".join(told)
 
 
 def provenance(data, **seeds):

@@ -1,0 +1,1 @@
+"""The datasets: `matfile` reads a file and checks it, `recipes` drew the three."""
