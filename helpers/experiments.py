@@ -2,37 +2,28 @@
 
 A `Run` is one stack of replicas: one architecture, one dataset, one replica per seed.
 Runs are independent, so `run_all` spreads them over all cores, or over the machines of
-a Dask cluster; the numbers do not depend on how many there are. The workers are sent
-the code of this process along with every run, so that they never perform another one,
-whatever has been edited, reloaded or replaced here since they started.
+a cluster; the numbers do not depend on how many there are.
 """
 
 import math
-import os
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from numbers import Real
 
-import cloudpickle
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
-from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 import engine
-import helpers
 from helpers import sgd
 from helpers.datasets import subsample
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network, is_correct
+from helpers.parallel import perform_jobs
 
 WIDTH = 10
-PATIENCE = 10  # seconds to wait for a scheduler
 CHUNK = 512  # samples that a stack answers at a time
 FAILED = 0.2  # of the training samples: what a failed replica lacks to the median
 
@@ -313,36 +304,6 @@ def per_replica(value):
     return value
 
 
-@contextmanager
-def workers(data):
-    """Choose where to perform runs: on the Dask cluster that SCHEDULER names, if any.
-
-    The environment variable holds its address, tcp://host:port. Otherwise, and inside
-    a `joblib.parallel_config` of the caller, joblib decides.
-
-    Raises ConnectionError if there is no scheduler with a worker at that address.
-    """
-    address = os.environ.get("SCHEDULER")
-    if not address:
-        yield
-        return
-    from distributed import Client  # noqa: PLC0415 - slow to import, seldom needed
-
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(Client(address, timeout=PATIENCE))
-            client.wait_for_workers(1, timeout=PATIENCE)
-        except (OSError, ValueError) as error:
-            raise ConnectionError(
-                f"no Dask scheduler with a worker answers at SCHEDULER={address}: "
-                "start both, by `.venv/bin/dask scheduler` and `.venv/bin/dask worker`"
-            ) from error
-        # The datasets go to every worker once, not along with every run.
-        shared = {"client": client, "scatter": list(data.values())}
-        stack.enter_context(parallel_config(backend="dask", **shared))
-        yield
-
-
 def perform_all(runs, data, n_jobs=-1, architectures=None):
     """Perform independent runs side by side, the deepest first; yield each when done.
 
@@ -364,7 +325,7 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
     jobs.sort(key=lambda job: len(job[2]), reverse=True)
     layers = {number: layers for number, _, layers, _ in jobs}
     with tqdm(total=len(jobs), unit="run") as bar:
-        for number, parameters, history in side_by_side(jobs, data, n_jobs):
+        for number, parameters, history in perform_jobs(numbered, jobs, n_jobs):
             run = runs[number]
             network = Network(layers[number], loss=run.loss)
             bar.update()
@@ -390,29 +351,6 @@ def named(kind, name, known):
     near = get_close_matches(str(name), known, n=1, cutoff=0.4)
     meant = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"there is no {kind} {name!r}, only {', '.join(known)}.{meant}")
-
-
-def side_by_side(jobs, data, n_jobs):
-    """Yield what `numbered` returns for each job, in any order, on all workers.
-
-    With a worker of a cluster the only copy of a dataset may die, which cancels jobs;
-    they are performed again, unless that happens twice and none was done in between.
-    """
-    missing, before = {job[0]: job for job in jobs}, None
-    cloudpickle.register_pickle_by_value(helpers)  # workers get the code as it is here
-    while missing:
-        try:
-            with workers(data):
-                streams = get_active_backend()[0].supports_return_generator
-                kind = "generator_unordered" if streams else "list"
-                calls = [delayed(numbered)(*job) for job in missing.values()]
-                for done in Parallel(n_jobs, return_as=kind)(calls):
-                    del missing[done[0]]
-                    yield done
-        except CancelledError:
-            if len(missing) == before:
-                raise
-            before = len(missing)
 
 
 def numbered(number, run, layers, data):

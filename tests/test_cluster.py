@@ -3,14 +3,14 @@
 import gc
 import os
 import signal
-from concurrent.futures import CancelledError
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from helpers import experiments, layers
+from helpers import experiments, layers, parallel
 from helpers.experiments import Run, perform_all, run_all
 
 RUNS = [
@@ -81,7 +81,7 @@ def test_the_workers_perform_the_code_of_this_process(scheduler, data, monkeypat
     assert_equal(run_all(RUNS[-2:], data), run_all(RUNS[-2:], data, n_jobs=1))
 
 
-def test_data_lost_with_all_workers_cost_time_but_no_results(cluster, scheduler, data):
+def test_all_workers_killed_cost_time_but_no_results(cluster, scheduler, data):
     runs = [replace(run, epochs=40) for run in RUNS]
     stream = perform_all(runs, data)
     results = dict([next(stream)])
@@ -101,28 +101,17 @@ def test_a_killed_worker_costs_time_but_no_results(cluster, scheduler, data, loc
     assert_equal([results[number] for number in range(len(RUNS))], local)
 
 
-def test_jobs_that_are_cancelled_again_and_again_are_given_up(data, monkeypatch):
-    performed = []
-
-    def cancelled(number, *job):
-        performed.append(number)
-        if number == 11:
-            raise CancelledError
-        return number, job, None
-
-    monkeypatch.setattr(experiments, "numbered", cancelled)
-    jobs = [(number, None) for number in (10, 11, 12)]
-    stream = experiments.side_by_side(jobs, data, 1)
-    assert next(stream)[0] == 10
-    with pytest.raises(CancelledError):
-        next(stream)
-    assert performed == [10, 11, 11]
+def test_without_dask_the_extra_is_named(monkeypatch, data):
+    monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConnectionError, match=r"pip install -r requirements-cluster"):
+        run_all(RUNS, data)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "localhost"])
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch, data, address):
     monkeypatch.setenv("SCHEDULER", address)
-    monkeypatch.setattr(experiments, "PATIENCE", 0.5)
+    monkeypatch.setattr(parallel, "PATIENCE", 0.5)
     with pytest.raises(ConnectionError, match=f"SCHEDULER={address}: start"):
         run_all(RUNS, data)
 

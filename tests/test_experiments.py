@@ -328,7 +328,7 @@ def nothing_is_trained(monkeypatch):
     def fail(*jobs):
         raise AssertionError("jobs were sent out")
 
-    monkeypatch.setattr(experiments, "side_by_side", fail)
+    monkeypatch.setattr(experiments, "perform_jobs", fail)
 
 
 def rows_of_samples(data):

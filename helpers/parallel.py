@@ -1,0 +1,61 @@
+"""Independent jobs side by side: on the cores here, or on the machines of a cluster.
+
+The workers are sent the code of `helpers` as it is in this process along with every
+job, so that they never perform another one, whatever has been edited, reloaded or
+replaced here since they started.
+"""
+
+import os
+from contextlib import ExitStack, contextmanager
+
+import cloudpickle
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
+
+import helpers
+
+PATIENCE = 10  # seconds to wait for a scheduler
+
+
+def perform_jobs(function, jobs, n_jobs=-1):
+    """Yield function(*job) for every job, in any order.
+
+    joblib decides where: n_jobs processes, or what a `joblib.parallel_config` of the
+    caller says. If the environment variable SCHEDULER holds the address of a Dask
+    scheduler, tcp://host:port, its workers perform them. Raises ConnectionError if no
+    scheduler with a worker answers there.
+    """
+    cloudpickle.register_pickle_by_value(helpers)
+    if address := os.environ.get("SCHEDULER"):
+        with cluster(address) as client:
+            from distributed import as_completed  # noqa: PLC0415
+
+            futures = [client.submit(function, *job, pure=False) for job in jobs]
+            for _, done in as_completed(futures, with_results=True):
+                yield done
+        return
+    streams = get_active_backend()[0].supports_return_generator
+    kind = "generator_unordered" if streams else "list"
+    yield from Parallel(n_jobs, return_as=kind)(delayed(function)(*job) for job in jobs)
+
+
+@contextmanager
+def cluster(address):
+    """Connect to a Dask cluster once a worker is there."""
+    try:
+        from distributed import Client  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        raise ConnectionError(
+            "SCHEDULER needs Dask: install it here and on every machine by "
+            ".venv/bin/python -m pip install -r requirements-cluster.txt"
+        ) from error
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(address, timeout=PATIENCE))
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler with a worker answers at SCHEDULER={address}: "
+                "start both, by `.venv/bin/dask scheduler` and `.venv/bin/dask worker`"
+            ) from error
+        yield client
