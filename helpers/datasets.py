@@ -29,12 +29,12 @@ class Dataset:
     @property
     def features(self):
         """Number of rows of `Yt` and `Yv`."""
-        return self.Yt.shape[0]
+        return self.Yt.shape[-2]
 
     @property
     def classes(self):
         """Number of rows of `Ct` and `Cv`."""
-        return self.Ct.shape[0]
+        return self.Ct.shape[-2]
 
     @property
     def source(self):
@@ -49,8 +49,8 @@ class Dataset:
         return {
             "features": self.features,
             "classes": self.classes,
-            "training samples": self.Yt.shape[1],
-            "validation samples": self.Yv.shape[1],
+            "training samples": self.Yt.shape[-1],
+            "validation samples": self.Yv.shape[-1],
             "best possible accuracy": self.ceiling,
             "source": self.source,
         }

@@ -92,10 +92,8 @@ class Run:
     """The settings of one stack of replicas; everything that decides its numbers.
 
     `seeds` has one entry per replica; rates, momenta and decays are numbers, or tuples
-    with one entry per replica. `samples` draws that many training points at random:
-    each replica's draw is decided by its entry of `draws`, or else by its seed. Of
-    these, `held_out` take no part in training and are judged beside it. `record` is
-    what the training loop notes (see `helpers.sgd.train`).
+    with one entry per replica. `record` is what the training loop notes (see
+    `helpers.sgd.train`).
     """
 
     dataset: str
@@ -108,9 +106,6 @@ class Run:
     weight_decay: float | tuple = 0.0
     schedule: object = sgd.cosine
     loss: object = CrossEntropy()
-    samples: int | None = None
-    draws: tuple | None = None
-    held_out: int = 0
     record: object = sgd.evaluation
     every: int = 1
 
@@ -123,31 +118,18 @@ class Run:
         sgd.require_counts(
             epochs=self.epochs, batch_size=self.batch_size, every=self.every
         )
-        for name in ("seeds", "draws"):
-            if getattr(self, name) is not None:
-                self._keep(name, tuple(map(int, getattr(self, name))))
+        self._keep("seeds", tuple(map(int, self.seeds)))
         for name in ("learning_rate", "momentum", "weight_decay"):
-            self._keep(name, number_or_tuple(name, getattr(self, name)))
-        for name in ("learning_rate", "momentum", "weight_decay", "draws"):
-            self._check_length(name)
-        if (self.draws or self.held_out) and not self.samples:
-            raise ValueError("draws and held_out are about samples: give their number")
-        if self.samples and self.held_out >= self.samples:
-            raise ValueError(
-                f"held_out = {self.held_out} leaves none of {self.samples} samples "
-                "to train on"
-            )
+            value = number_or_tuple(name, getattr(self, name))
+            if isinstance(value, tuple) and len(value) != len(self.seeds):
+                raise ValueError(
+                    f"{name} has {len(value)} entries, but there are "
+                    f"{len(self.seeds)} seeds: one replica has one of each"
+                )
+            self._keep(name, value)
 
     def _keep(self, name, value):
         object.__setattr__(self, name, value)  # the way of a frozen dataclass
-
-    def _check_length(self, name):
-        value = getattr(self, name)
-        if isinstance(value, tuple) and len(value) != len(self.seeds):
-            raise ValueError(
-                f"{name} has {len(value)} entries, but there are {len(self.seeds)} "
-                "seeds: one replica has one of each"
-            )
 
 
 def number_or_tuple(name, value):
@@ -220,30 +202,15 @@ def generators(seeds, purpose):
     return [np.random.default_rng([purposes.index(purpose), seed]) for seed in seeds]
 
 
-def drawn(data, samples, draws):
-    """Return `data` with training points (replicas, features, samples) of each draw."""
-    found = [
-        subsample(data, samples, rng) for rng in generators(draws, "training points")
-    ]
+def draw_samples(data, m, draws):
+    """Return `data` with training samples (replicas, features, m) of their own.
+
+    Each replica's are drawn at random, as its entry of `draws` decides.
+    """
+    found = [subsample(data, m, rng) for rng in generators(draws, "training points")]
     return replace(
         data, Yt=np.stack([d.Yt for d in found]), Ct=np.stack([d.Ct for d in found])
     )
-
-
-def set_aside(data, held_out, record):
-    """Return data without their last training points, and a record that judges these.
-
-    The points were drawn in random order, so the last are as good as any.
-    """
-    X, C = data.Yt[..., -held_out:], data.Ct[..., -held_out:]
-
-    def with_held_out(network, data):
-        loss, accuracy = network.evaluate(X, C)
-        judged = {"held_out_loss": loss, "held_out_accuracy": accuracy}
-        return record(network, data) | judged
-
-    kept = replace(data, Yt=data.Yt[..., :-held_out], Ct=data.Ct[..., :-held_out])
-    return kept, with_held_out
 
 
 def gradient_norms(network, data, samples=1000):
@@ -274,11 +241,6 @@ def gradient_norms(network, data, samples=1000):
 def perform(run, layers, data):
     """Train the stack of one run and return its parameters and its history."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
-    record = run.record
-    if run.samples:
-        data = drawn(data, run.samples, run.draws or run.seeds)
-    if run.held_out:
-        data, record = set_aside(data, run.held_out, record)
     with threadpool_limits(1):  # products of 10 × 10 matrices gain nothing from threads
         history = sgd.train(
             network,
@@ -290,7 +252,7 @@ def perform(run, layers, data):
             momentum=per_replica(run.momentum),
             weight_decay=per_replica(run.weight_decay),
             schedule=run.schedule,
-            record=record,
+            record=run.record,
             every=run.every,
             progress=False,
         )
@@ -338,8 +300,11 @@ def checked(run, data, architectures):
     build = named("architecture", run.architecture, architectures)
     layers = build(dataset.features, dataset.classes)
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
-    if run.samples:
-        drawn(dataset, run.samples, (0,))
+    if dataset.Yt.ndim > 2 and len(dataset.Yt) != len(run.seeds):
+        raise ValueError(
+            f"dataset {run.dataset!r} has samples for {len(dataset.Yt)} replicas, but "
+            f"there are {len(run.seeds)} seeds"
+        )
     network.check_gradients(dataset.Yt, dataset.Ct)
     return layers, dataset
 

@@ -57,7 +57,7 @@ def test_processes_change_neither_numbers_nor_order(data):
     runs = [
         Run("blobs", "softmax", seeds=(0, 1), epochs=2),
         Run("other", "1 hidden + 3 ResNet", seeds=(0, 1), epochs=2),
-        Run("blobs", "1 hidden", seeds=(2,), epochs=1, samples=40),
+        Run("blobs", "1 hidden", seeds=(2,), epochs=1),
         Run("other", "softmax", seeds=(0, 1), epochs=2, schedule=sgd.step),
     ]
     sets = {"blobs": data, "other": replace(data, Yt=-data.Yt)}
@@ -152,15 +152,15 @@ def test_architectures_of_equal_seeds_are_trained_on_equal_minibatches(
     monkeypatch.setattr(experiments.sgd, "train", spy)
     for architecture in ARCHITECTURES:
         layers = ARCHITECTURES[architecture](2, 3)
-        settings = {"seeds": (3, 8), "samples": samples}
-        perform(Run("blobs", architecture, **settings), layers, data)
+        few = experiments.draw_samples(data, samples, (3, 8)) if samples else data
+        perform(Run("blobs", architecture, seeds=(3, 8)), layers, few)
     assert seen[0].shape == (2, 5, samples or 100)
     assert all(np.array_equal(seen[0], other) for other in seen[1:])
     assert not np.array_equal(*seen[0])
 
 
-def test_samples_draws_other_training_points_for_every_seed(data):
-    drawn = experiments.drawn(data, 40, (0, 1, 0))
+def test_every_draw_has_other_training_points(data):
+    drawn = experiments.draw_samples(data, 40, (0, 1, 0))
     assert drawn.Yt.shape == (3, 2, 40)
     assert drawn.Ct.shape == (3, 3, 40)
     assert drawn.Yv is data.Yv
@@ -173,76 +173,16 @@ def test_samples_draws_other_training_points_for_every_seed(data):
     assert sets[0] == sets[2] != sets[1]
 
 
-def points_and_weights(data, monkeypatch, **settings):
-    """Return the training points and the first weights of a run, a row per replica."""
-    seen = []
-
-    def spy(network, data, **settings):
-        points = np.concatenate([data.Yt, data.Ct], axis=-2)
-        seen[:] = points.reshape(len(points), -1), network.parameters
-        return {}
-
-    monkeypatch.setattr(experiments.sgd, "train", spy)
-    perform(Run("blobs", samples=40, **settings), ARCHITECTURES["softmax"](2, 3), data)
-    return seen
-
-
-def test_draws_decide_the_points_and_seeds_the_weights(data, monkeypatch):
-    settings = {"seeds": (1, 2, 1), "draws": (7, 7, 8)}
-    points, weights = points_and_weights(data, monkeypatch, **settings)
-    assert points.shape == (3, 5 * 40)
-    assert np.array_equal(points[0], points[1])
-    assert not np.array_equal(points[0], points[2])
-    assert np.array_equal(weights[0], weights[2])
-    assert not np.array_equal(weights[0], weights[1])
-
-
-def test_without_draws_the_seeds_decide_the_points(data, monkeypatch):
-    points, _ = points_and_weights(data, monkeypatch, seeds=(1, 2, 1))
-    named, _ = points_and_weights(data, monkeypatch, seeds=(5, 5, 5), draws=(1, 2, 1))
-    assert np.array_equal(points, named)
-    assert not np.array_equal(points[0], points[1])
-
-
-def test_runs_with_equal_seeds_and_draws_are_the_same(data):
-    settings = {"architecture": "1 hidden", "seeds": (3, 4), "samples": 40}
-    assert_equal(run(data, **settings), run(data, draws=(3, 4), **settings))
-
-
-@pytest.mark.parametrize("samples", [100, 40])
-def test_held_out_points_are_judged_and_never_trained_on(data, samples):
-    settings = {"architecture": "1 hidden", "seeds": (6, 9), "draws": (4, 4)}
-    settings |= {"samples": samples, "held_out": 10, "epochs": 2}
-    points = experiments.drawn(data, samples, (4,))
-    Y, C = (A.reshape(-1, samples) for A in (points.Yt, points.Ct))
-    held = (data.Yt.T[:, None] == Y[:, -10:].T).all(axis=2).any(axis=1)
-    assert held.sum() == 10
-    absurd = replace(data, Ct=np.where(held, np.roll(data.Ct, 1, axis=0), data.Ct))
-    right, wrong = run(data, **settings), run(absurd, **settings)
-    np.testing.assert_array_equal(right.network.parameters, wrong.network.parameters)
-    kept = {"train": slice(-10), "held_out": slice(-10, None)}
-    for part, columns in kept.items():
-        judged = right.network.evaluate(Y[:, columns], C[:, columns])
-        for name, values in zip(("loss", "accuracy"), judged, strict=True):
-            assert right.history[f"{part}_{name}"].shape == (3, 2)
-            np.testing.assert_allclose(right.final(f"{part}_{name}"), values, rtol=1e-6)
-    assert (right.final("held_out_loss") != wrong.final("held_out_loss")).all()
-    np.testing.assert_array_equal(right.final("train_loss"), wrong.final("train_loss"))
-
-
-def test_held_out_points_differ_with_the_draw(data):
-    drawn = experiments.drawn(data, 40, (0, 1))
-    kept, record = experiments.set_aside(drawn, 10, sgd.evaluation)
-    assert kept.Yt.shape == (2, 2, 30)
-    assert kept.Yv is data.Yv
-    network = Network(
-        ARCHITECTURES["softmax"](2, 3), experiments.generators([0, 1], "weights")
-    )
-    judged = record(network, kept)
-    expected = network.evaluate(drawn.Yt[..., -10:], drawn.Ct[..., -10:])
-    np.testing.assert_array_equal(judged["held_out_loss"], expected[0])
-    np.testing.assert_array_equal(judged["held_out_accuracy"], expected[1])
-    assert judged["held_out_loss"][0] != judged["held_out_loss"][1]
+def test_networks_learn_from_the_samples_of_their_replica(data):
+    drawn = experiments.draw_samples(data, 40, (7, 8))
+    settings = {"architecture": "1 hidden", "epochs": 2}
+    stack = run(drawn, seeds=(3, 4), **settings)
+    for r, seed in enumerate((3, 4)):
+        one = replace(data, Yt=drawn.Yt[r], Ct=drawn.Ct[r])
+        single = run(one, seeds=(seed,), **settings)
+        np.testing.assert_array_equal(
+            stack.network.parameters[[r]], single.network.parameters
+        )
 
 
 def test_gradient_norms_are_those_of_the_formulas_layer_by_layer(blobs):
@@ -268,32 +208,22 @@ def test_gradient_norms_are_those_of_the_formulas_layer_by_layer(blobs):
 
 
 def test_a_run_records_what_it_is_told_to(data):
-    settings = {"architecture": "2 hidden", "seeds": (0, 1), "samples": 40}
+    settings = {"architecture": "2 hidden", "seeds": (0, 1)}
     plain, told = (
         run(data, **settings),
-        run(data, record=experiments.gradient_norms, held_out=20, **settings),
+        run(data, record=experiments.gradient_norms, **settings),
     )
-    assert list(told.history) == [
-        *plain.history,
-        *("layer 1", "layer 2", "layer 3"),
-        *("held_out_loss", "held_out_accuracy"),
-    ]
+    assert list(told.history) == [*plain.history, "layer 1", "layer 2", "layer 3"]
     assert told.history["layer 3"].shape == (4, 2)
     assert (told.history["layer 3"] > 0).all()
 
 
-@pytest.mark.parametrize("wrong", [{"draws": (1,)}, {"held_out": 5}])
-def test_draws_and_held_out_without_samples_are_refused(wrong):
-    with pytest.raises(ValueError, match="about samples: give their number"):
-        Run("blobs", **wrong)
-
-
-@pytest.mark.parametrize("name", ["learning_rate", "momentum", "weight_decay", "draws"])
+@pytest.mark.parametrize("name", ["learning_rate", "momentum", "weight_decay"])
 def test_settings_of_another_number_than_the_seeds_are_refused(name):
     with pytest.raises(
         ValueError, match=f"{name} has 2 entries, but there are 3 seeds"
     ):
-        Run("blobs", seeds=(0, 1, 2), samples=40, **{name: (0.1, 0.2)})
+        Run("blobs", seeds=(0, 1, 2), **{name: (0.1, 0.2)})
 
 
 @pytest.mark.parametrize(
@@ -336,20 +266,24 @@ def rows_of_samples(data):
 
 
 @pytest.mark.parametrize(
-    ("runs", "change", "sentence"),
+    ("runs", "sentence"),
     [
-        ([Run("blob")], {}, "no dataset 'blob', only blobs. Did you mean 'blobs'"),
-        ([Run("blobs", "1 hiden")], {}, "no architecture '1 hiden', .* '1 hidden'?"),
-        ([Run("blobs", "x")], {}, r"no architecture 'x', only .*ResNet\.$"),
-        (Run("blobs"), {}, r"runs is a single Run: give a list, \[run\]"),
-        ([Run("blobs", samples=101)], {}, "100 training samples, .* not 101"),
+        ([Run("blob")], "no dataset 'blob', only blobs, drawn. Did you mean 'blobs'"),
+        ([Run("blobs", "1 hiden")], "no architecture '1 hiden', .* '1 hidden'?"),
+        ([Run("blobs", "x")], r"no architecture 'x', only .*ResNet\.$"),
+        (Run("blobs"), r"runs is a single Run: give a list, \[run\]"),
+        (
+            [Run("drawn", seeds=(1, 2))],
+            "'drawn' has samples for 1 replicas, but there are 2 seeds",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_told_before_anything_is_sent_out(
-    data, nothing_is_trained, runs, change, sentence
+    data, nothing_is_trained, runs, sentence
 ):
+    sets = {"blobs": data, "drawn": experiments.draw_samples(data, 9, (0,))}
     with pytest.raises(ValueError, match=sentence):
-        run_all(runs, {"blobs": data})
+        run_all(runs, sets)
 
 
 WRONG_LAYERS = {
@@ -394,24 +328,18 @@ def test_a_layer_without_parameters_has_no_gradient_norm(data):
     ]
 
 
-def test_holding_out_all_samples_is_refused():
-    with pytest.raises(ValueError, match="held_out = 40 leaves none of 40 samples"):
-        Run("blobs", samples=40, held_out=40)
-
-
 def test_divergence_is_seen_in_whatever_is_recorded():
     history = {"epoch": np.arange(2), "distance": np.array([[1.0, 1], [2, np.nan]])}
     assert Result(Run("blobs", seeds=(3, 4)), None, history).diverged() == {1: 1}
 
 
-@pytest.mark.parametrize("samples", [None, 40])
-def test_tuples_give_each_replica_its_own_settings(data, samples):
+def test_tuples_give_each_replica_its_own_settings(data):
     settings = {
         "learning_rate": (0.1, 0.3),
         "momentum": (0.9, 0.0),
         "weight_decay": (0.0, 0.01),
     }
-    shared = {"architecture": "2 hidden", "samples": samples}
+    shared = {"architecture": "2 hidden"}
     stack = run(data, seeds=(5, 6), **shared, **settings)
     for r, seed in enumerate((5, 6)):
         own = {name: values[r] for name, values in settings.items()}
@@ -436,7 +364,6 @@ def test_tuples_give_each_replica_its_own_settings(data, samples):
         {"batch_size": 50},
         {"schedule": sgd.constant},
         {"loss": LeastSquares()},
-        {"samples": 50},
         {"seeds": (1,)},
     ],
     ids=lambda change: next(iter(change)),
