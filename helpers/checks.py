@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from helpers.network import join
+
 STEPS = 2.0 ** -np.arange(1, 33)
 DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
 EPS = np.finfo(float).eps
@@ -559,53 +561,32 @@ def network_tests(name, network, X, C, rng, analytic=True):
     network.check_samples(X, C)
     network = network.with_parameters(network.parameters.astype(float))
     X, C = np.asarray(X, float), np.asarray(C, float)
-    flat, (gradient, dX) = network.parameters, network.gradients(X, C)
+    flat, gradient = network.parameters, network.gradient(X, C)
     if gradient.shape != flat.shape:
         return [misfit(f"{name}: all parameters", gradient.shape, flat.shape)]
-    rows = [("X", lambda X: network.value(X, C), X, dX)]
-    rows += [
-        (f"{block} of layer {number}", substituted(network, X, C, index), x, g)
-        for number, layer, indices, values, blocks in zip(
-            range(1, len(network.layers) + 1),
-            network.layers,
-            network.split(np.arange(gradient.shape[-1])),
-            network.split(flat),
-            network.split(gradient),
-            strict=True,
+    blocks = {
+        f"{block} of layer {number}": value
+        for number, (layer, own) in enumerate(
+            zip(network.layers, network.split(flat), strict=True), start=1
         )
-        for block, index, x, g in zip(
-            layer.shapes, indices, values, blocks, strict=True
-        )
-    ]
+        for block, value in zip(layer.shapes, own, strict=True)
+    }
+
+    def loss(X, *blocks):
+        lead = np.broadcast_shapes(*(block.shape[:-2] for block in blocks))
+        whole = [np.broadcast_to(b, (*lead, *b.shape[-2:])) for b in blocks]
+        return network.with_parameters(join(whole, lead)).value(X, C)
+
+    def gradients(X, *blocks):
+        g, dX = network.gradients(X, C)
+        return dX, *(block for own in network.split(g) for block in own)
+
+    tests = gradient_tests(name, loss, gradients, {"X": X} | blocks, rng, analytic)
     if flat.size:
-        rows += [
-            (
-                "all parameters",
-                lambda flat: network.with_parameters(flat).value(X, C),
-                flat,
-                gradient,
-            )
-        ]
-    tests = [
-        check
-        for block, f, x, g in rows
-        for check in gradient_test(f"{name}: {block}", f, x, g, rng, analytic)
-    ]
+        title = f"{name}: all parameters"
+        whole = [lambda flat: network.with_parameters(flat).value(X, C), flat, gradient]
+        tests += gradient_test(title, *whole, rng, analytic)
     return [*tests, network_transpose_test(name, network, X, rng)]
-
-
-def substituted(network, X, C, index):
-    """Return the loss as a function of one block, the entries `index` of the vector."""
-
-    def loss(block):
-        replicas, kind = block.shape[: -index.ndim], np.result_type(block)
-        flat = np.broadcast_to(
-            network.parameters, (*replicas, network.parameters.shape[-1])
-        ).astype(kind)
-        flat[..., index] = block
-        return network.with_parameters(flat).value(X, C)
-
-    return loss
 
 
 def network_transpose_test(name, network, X, rng):
