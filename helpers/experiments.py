@@ -20,11 +20,10 @@ from helpers import sgd
 from helpers.datasets import subsample
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
-from helpers.network import Network, is_correct
+from helpers.network import Network
 from helpers.parallel import perform_jobs
 
 WIDTH = 10
-CHUNK = 512  # samples that a stack answers at a time
 FAILED = 0.2  # of the training samples: what a failed replica lacks to the median
 
 # Each takes the numbers of features n and of classes c, and an activation, tanh if none
@@ -333,33 +332,3 @@ def run_all(runs, data, n_jobs=-1, architectures=None):
     for sentence in filter(None, (result.frozen_replicas() for result in results)):
         tqdm.write(sentence)
     return results
-
-
-def percent(result, part):
-    """Return final accuracies in %, one per replica, NaN where it has failed."""
-    return 100 * np.where(result.failed(), np.nan, result.final(f"{part}_accuracy"))
-
-
-def validation(result):
-    """Return the final validation accuracies in %, NaN where a replica has failed."""
-    return percent(result, "validation")
-
-
-def gap(result):
-    """Return training − validation accuracy in points, one value per replica."""
-    return percent(result, "train") - validation(result)
-
-
-def averaged_accuracy(result, data):
-    """Return the validation accuracy of the replicas' averaged probabilities, in %.
-
-    Samples go through in chunks that fit a cache; failed replicas have no voice.
-    """
-    m, right, sound = data.Yv.shape[1], 0, ~result.failed()
-    for start in range(0, m, CHUNK):
-        part = slice(start, start + CHUNK)
-        probabilities = result.network.probabilities(data.Yv[:, part])[sound]
-        right += np.count_nonzero(
-            is_correct(probabilities.mean(axis=0), data.Cv[:, part])
-        )
-    return 100 * right / m

@@ -17,10 +17,11 @@ import pandas as pd
 from scipy.stats import t
 
 from helpers import checks
-from helpers.experiments import percent, validation
+from helpers.network import is_correct
 from report.results import ERRORS, LIMITS, Output, bounded, typeset
 
 CONFIDENCE = 0.95
+CHUNK = 512  # samples that a stack answers at a time
 WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 
 
@@ -146,6 +147,36 @@ def spreads(values):
     within = values.var(axis=1, ddof=1).mean()
     between = seeds * values.mean(axis=1).var(ddof=1)
     return np.sqrt(max(between - within, 0) / seeds), np.sqrt(within)
+
+
+def percent(result, part):
+    """Return final accuracies in %, one per replica, NaN where it has failed."""
+    return 100 * np.where(result.failed(), np.nan, result.final(f"{part}_accuracy"))
+
+
+def validation(result):
+    """Return the final validation accuracies in %, NaN where a replica has failed."""
+    return percent(result, "validation")
+
+
+def gap(result):
+    """Return training − validation accuracy in points, one value per replica."""
+    return percent(result, "train") - validation(result)
+
+
+def averaged_accuracy(result, data):
+    """Return the validation accuracy of the replicas' averaged probabilities, in %.
+
+    Samples go through in chunks that fit a cache; failed replicas have no voice.
+    """
+    m, right, sound = data.Yv.shape[1], 0, ~result.failed()
+    for start in range(0, m, CHUNK):
+        part = slice(start, start + CHUNK)
+        probabilities = result.network.probabilities(data.Yv[:, part])[sound]
+        right += np.count_nonzero(
+            is_correct(probabilities.mean(axis=0), data.Cv[:, part])
+        )
+    return 100 * right / m
 
 
 def summary(results, data=None):

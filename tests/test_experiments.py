@@ -454,8 +454,8 @@ def faked(train, validation=None):
 def test_validation_and_gap_are_in_points():
     train, one = 0.8 + 0.1 * np.random.default_rng(0).random((2, 6))
     result = faked(train, one)
-    np.testing.assert_allclose(experiments.validation(result), 100 * one)
-    np.testing.assert_allclose(experiments.gap(result), 100 * (train - one))
+    np.testing.assert_allclose(claims.validation(result), 100 * one)
+    np.testing.assert_allclose(claims.gap(result), 100 * (train - one))
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_a_failed_replica_is_counted_beside_the_mean_of_the_others():
     assert (other.pop("replicas"), other.pop("failed")) == (5, 2)
     assert one == pytest.approx(other)
     assert one["high"] - one["low"] < 10
-    assert np.isnan(experiments.validation(lost)).tolist() == [0, 1, 0, 0, 1]
+    assert np.isnan(claims.validation(lost)).tolist() == [0, 1, 0, 0, 1]
 
 
 def test_a_stack_that_failed_as_a_whole_has_no_mean():
@@ -490,7 +490,7 @@ def test_a_stack_that_failed_as_a_whole_has_no_mean():
 
 @pytest.mark.parametrize("chunk", [16, 512])
 def test_averaged_accuracy_is_that_of_the_mean_probabilities(data, chunk, monkeypatch):
-    monkeypatch.setattr(experiments, "CHUNK", chunk)
+    monkeypatch.setattr(claims, "CHUNK", chunk)
     result = run(data, seeds=(0, 1, 2), learning_rate=0.1)
     singles = [
         result.network.with_parameters(p).probabilities(data.Yv)
@@ -498,15 +498,15 @@ def test_averaged_accuracy_is_that_of_the_mean_probabilities(data, chunk, monkey
     ]
     right = np.mean(singles, axis=0).argmax(axis=0) == data.Cv.argmax(axis=0)
     expected = pytest.approx(100 * right.mean())
-    assert experiments.averaged_accuracy(result, data) == expected
+    assert claims.averaged_accuracy(result, data) == expected
 
 
 def test_failed_replicas_have_no_voice_in_the_average(data):
     result = run(data, seeds=(0, 1, 2), learning_rate=(0.1, 0.2, 1e38))
     assert result.failed().tolist() == [False, False, True]
     others = run(data, seeds=(0, 1), learning_rate=(0.1, 0.2))
-    averaged = experiments.averaged_accuracy(result, data)
-    assert averaged == experiments.averaged_accuracy(others, data)
+    averaged = claims.averaged_accuracy(result, data)
+    assert averaged == claims.averaged_accuracy(others, data)
 
 
 def replaced(self, z):
