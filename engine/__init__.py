@@ -21,6 +21,9 @@ def programs(function, state, X, C, batch):
     except UnknownError as error:
         say(f"the compiled engine has no {error}")
         return None
+    except Exception as error:  # whatever is wrong with the function, NumPy says best
+        say(f"the compiled engine cannot record it ({type(error).__name__}: {error})")
+        return None
 
 
 @cache

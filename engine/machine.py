@@ -9,10 +9,11 @@ instruction:
   begin, and how far it is to the next row and the next column (0 repeats an entry);
 - from t[ADD] on, two such numbers: a column that is added to a product.
 
-The bits are the same on every processor: operations are rounded one by one, as IEEE 754
-says, none is fused or moved, sums have an order of their own, and exp, log and tanh are
-made of such operations. All stands in one file, because Numba compiles again what it
-has kept when this file changes, and would not see a change in another.
+The bits of a number are the same on every processor (a NaN may have another sign):
+operations are rounded one by one, as IEEE 754 says, none is fused or moved, sums have
+an order of their own, and exp, log and tanh are made of such operations. All stands in
+one file, because Numba compiles again what it has kept when this file changes, and
+would not see a change in another.
 """
 
 import math
@@ -25,8 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 ROWS, COLUMNS, DEPTH, OUT, A, B, ADD, WIDTH = 1, 2, 3, 4, 7, 10, 13, 15
-LANES = 16  # partial sums of an inner product
-F, I = np.float32, np.int32
+F, I = np.float32, np.int32  # in formulas
 kernel = njit(error_model="numpy")
 inline = njit(error_model="numpy", forceinline=True)
 
@@ -93,13 +93,6 @@ def log(x):
 # Instructions -----------------------------------------------------------------------
 
 
-@inline
-def row(M, t, x, i, n):
-    """Return n entries of row i of the operand at t[x]."""
-    start = t[x] + i * t[x + 1]
-    return M[start : start + n]
-
-
 def sum_products(lanes, inner):
     """Return write(M, y, c, a, across, b, down, n), said in the compiler's own words.
 
@@ -164,7 +157,7 @@ def combine_by(lanes):
     write = sum_products(lanes, inner=False)
 
     @kernel
-    def instruction(M, t):
+    def perform_row(M, t):
         y, a, c, last = t[OUT], t[A], t[ADD], t[COLUMNS] - lanes
         across, b, down, depth = t[A + 2], t[B], t[B + 1], t[DEPTH]
         for _ in range(t[ROWS]):
@@ -173,7 +166,7 @@ def combine_by(lanes):
                 write(M, y + j, M[c], a, across, b + j, down, depth)
             y, a, c = y + t[OUT + 1], a + t[A + 1], c + t[ADD + 1]
 
-    return instruction
+    return perform_row
 
 
 def inner_by(lanes):
@@ -181,7 +174,7 @@ def inner_by(lanes):
     write = sum_products(lanes, inner=True)
 
     @kernel
-    def instruction(M, t):
+    def perform_row(M, t):
         y, a, c, n = t[OUT], t[A], t[ADD], t[COLUMNS]
         far, depth, steps = t[B + 2], t[DEPTH], t[DEPTH] // lanes
         for _ in range(t[ROWS]):
@@ -193,7 +186,7 @@ def inner_by(lanes):
                 b += far
             y, a, c = y + t[OUT + 1], a + t[A + 1], c + t[ADD + 1]
 
-    return instruction
+    return perform_row
 
 
 def widest(make, size):
@@ -201,7 +194,7 @@ def widest(make, size):
     wide, middle, single = make(32), make(8), make(1)
 
     @kernel
-    def instruction(M, t):
+    def perform_row(M, t):
         if t[size] >= 32:
             wide(M, t)
         elif t[size] >= 8:
@@ -209,7 +202,7 @@ def widest(make, size):
         else:
             single(M, t)
 
-    return instruction
+    return perform_row
 
 
 def entries(f):
@@ -217,32 +210,28 @@ def entries(f):
     f = inline(f)
 
     @kernel
-    def instruction(M, t):
-        n, across, along = t[COLUMNS], t[A + 2], t[B + 2]
+    def perform_row(M, t):
+        n, far, across, along = t[COLUMNS], t[OUT + 2], t[A + 2], t[B + 2]
+        plain = far == 1 and across in (0, 1) and along in (0, 1)
         for i in range(t[ROWS]):
-            y, a, b = row(M, t, OUT, i, n), row(M, t, A, i, n), row(M, t, B, i, n)
-            p, q = t[A] + i * t[A + 1], t[B] + i * t[B + 1]
-            x, z = M[p], M[q]
-            if across == 1 and along == 1:
-                for j in range(n):
-                    y[j] = f(a[j], b[j])
-            elif across == 1 and along == 0:
-                for j in range(n):
-                    y[j] = f(a[j], z)
-            elif across == 0 and along == 1:
-                for j in range(n):
-                    y[j] = f(x, b[j])
-            else:
-                for j in range(n):
-                    y[j] = f(M[p + j * across], M[q + j * along])
+            y, a, b = t[OUT] + i * t[OUT + 1], t[A] + i * t[A + 1], t[B] + i * t[B + 1]
+            Y, P, Q = M[y:], M[a:], M[b:]
+            for p in (0, 1):
+                for q in (0, 1):
+                    if plain and across == p and along == q:
+                        for j in range(n):
+                            Y[j] = f(P[p * j], Q[q * j])
+            for j in range(0 if plain else n):
+                M[y + far * j] = f(M[a + across * j], M[b + along * j])
 
-    return instruction
+    return perform_row
 
 
 INSTRUCTIONS = {
     "combine": widest(combine_by, COLUMNS),
     "inner": widest(inner_by, DEPTH),
     "copy": entries(lambda a, b: a),
+    "absolute": entries(lambda a, b: abs(a)),
     "exp": entries(lambda a, b: exp(a)),
     "log": entries(lambda a, b: log(a)),
     "sqrt": entries(lambda a, b: np.sqrt(a)),
@@ -276,7 +265,7 @@ def perform(typing, M, t):
 
 @intrinsic
 def borrow(typing, x):
-    """Return an array that counts no owners: the work of an instruction costs less."""
+    """Return the array without reference counting, which costs more than the work."""
 
     def generate(context, builder, signature, arguments):
         array = context.make_array(x)(context, builder, arguments[0])

@@ -8,6 +8,8 @@ import numpy as np
 from engine import machine
 from engine.record import COPY, NAMES, Tape, UnknownError
 
+ONE_OPERAND = ("copy", "absolute", "exp", "log", "sqrt", "tanh")
+
 
 class Program:
     """function(*state, X, C) for one replica and m samples.
@@ -26,14 +28,14 @@ class Program:
 
         def some():
             vectors = [rng.standard_normal(n, np.float32) / 4 for n in sizes]
-            return vectors, rng.standard_normal((sum(rows), m), np.float32)
+            return vectors, rng.random((sum(rows), m), np.float32)
 
         vectors, samples = some()
         state, Y = [tape.argument(x) for x in vectors], tape.argument(samples)
         with np.errstate(all="ignore"):
             values = function(*state, *np.split(Y, rows[:1]))
             values = [tape.put(x, tape.empty(())) for x in values]
-        self.table, self.M = tape.program(*state, *values), tape.M[: tape.top].copy()
+        self.table, self.M = tape.program(*state, *values), tape.memory()
         self.state, self.places = (
             np.array([tape.place(x)[0] for x in arrays])
             for arrays in (state, [Y, *values])
@@ -45,9 +47,15 @@ class Program:
         X, C = np.split(samples, rows[:1])
         found, totals = [x.copy() for x in vectors], np.zeros(len(self.places) - 1)
         self.run(found, X, C, np.arange(self.m), totals)
+        again = [x.copy() for x in vectors]
         with np.errstate(all="ignore"):
-            values = function(*vectors, X, C)
-        pairs = zip([*found, totals], [*vectors, np.array(values)], strict=True)
+            once, twice = (
+                [*state, np.array(function(*state, X.copy(), C.copy()))]
+                for state in (vectors, again)
+            )
+        if [x.tobytes() for x in once] != [x.tobytes() for x in twice]:
+            raise UnknownError("functions that do otherwise the second time")
+        pairs = zip([*found, totals], once, strict=True)
         if not all(np.allclose(*pair, 1e-3, 1e-4, equal_nan=True) for pair in pairs):
             raise UnknownError("functions that do otherwise on other numbers")
 
@@ -67,7 +75,7 @@ class Program:
         lines = []
         for what, *sizes, out, _, _, a, _, _, b, _, _, c, _ in self.table.tolist():
             name = NAMES[what]
-            read = [a] if name in {"copy", "exp", "log", "sqrt", "tanh"} else [a, b]
+            read = [a] if name in ONE_OPERAND else [a, b]
             lines.append((name, sizes, out, read + [c] * (what < COPY)))
         return lines
 
@@ -88,6 +96,8 @@ class Programs:
         sizes, rows = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
         self.recipe, self.batch, self.programs = (function, sizes, rows), batch, {}
         self.numbers = len(self.program(batch).places) - 1
+        if rest := X.shape[-1] % batch:
+            self.program(rest)
 
     def program(self, m):
         """Return the program for m samples."""
@@ -100,13 +110,20 @@ class Programs:
 
         Returns the totals (numbers, ...).
         """
+        _, sizes, rows = self.recipe
+        given = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
+        if given != (sizes, rows):
+            raise ValueError(f"recorded for the sizes {sizes} and {rows}, not {given}")
         shape, m = state[0].shape[:-1], order.shape[-1]
         order, whole = np.broadcast_to(order, (*shape, m)), m - m % self.batch
         totals = np.zeros((*shape, self.numbers))
-        X, C = (x.astype(np.float32, copy=False) for x in (X, C))
+        X, C = (
+            np.broadcast_to(x.astype(np.float32, copy=False), shape + x.shape[-2:])
+            for x in (X, C)
+        )
         for r in np.ndindex(shape):
-            samples = [x[r] if x.ndim > 2 else x for x in (X, C)]
-            for part in filter(len, np.split(order[r], [whole])):
+            own = np.ascontiguousarray(order[r], np.int64)
+            for part in filter(len, np.split(own, [whole])):
                 program = self.program(min(self.batch, len(part)))
-                program.run([x[r] for x in state], *samples, part, totals[r])
+                program.run([x[r] for x in state], X[r], C[r], part, totals[r])
         return np.moveaxis(totals, -1, 0)

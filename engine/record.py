@@ -21,7 +21,6 @@ LARGEST = 64 * 64  # the two smaller sizes of a product: beyond, NumPy is as fas
 REWRITTEN = {
     np.negative: lambda x: x * -1,
     np.square: lambda x: x * x,
-    np.absolute: lambda x: np.maximum(x, -x),
     np.minimum: lambda x, y: -np.maximum(-x, -y),
     np.less: lambda x, y: y > x,
     np.less_equal: lambda x, y: y >= x,
@@ -71,15 +70,22 @@ class Recorded(np.ndarray):
                 raise UnknownError(f"np.{function.__name__}")
         return result
 
+    def __getitem__(self, index):
+        """Return a view, even of a single entry: no number escapes."""
+        index = index if isinstance(index, tuple) else (index,)
+        rest = () if any(i is ... for i in index) else (...,)
+        return super().__getitem__(index + rest)
+
     def __setitem__(self, index, value):
         """Assign, and have it noted."""
         self.tape.put(value, self[index])
 
-    def refuse(self, *_):
+    def refuse(self, *_, **__):
         """Refuse what would be decided for all numbers by those of the record."""
         raise UnknownError("a decision that depends on values")
 
     __bool__ = __int__ = __float__ = __index__ = item = tolist = refuse
+    argmax = argmin = refuse
 
 
 def plain(x):
@@ -111,6 +117,13 @@ class Tape:
         array = self.M[start : start + count].reshape(shape).view(Recorded)
         array.tape, array.owned = self, None if fresh else (start, length)
         return array
+
+    def memory(self):
+        """Return a copy of the memory that was used; it begins at a line, too."""
+        room = np.empty(self.top + LINE, np.float32)
+        start = -room.ctypes.data // room.itemsize % LINE
+        room[start : start + self.top] = self.M[: self.top]
+        return room[start : start + self.top]
 
     def argument(self, value):
         """Return an array of these numbers, for which others may be put in."""
@@ -150,20 +163,20 @@ class Tape:
 
     def put(self, x, target):
         """Copy into an array that there is."""
-        x = x if isinstance(x, Recorded) else self.constant(x)
+        x, self.product = x if isinstance(x, Recorded) else self.constant(x), (None,)
         return self.note(COPY, plain(x), x, target=target)
 
     def call(self, ufunc, *inputs, **_):
         """Note a product or a function of matching entries."""
         if ufunc in REWRITTEN:
             return REWRITTEN[ufunc](*inputs)
+        if ufunc is not np.matmul and ufunc.__name__ not in INSTRUCTIONS:
+            raise UnknownError(f"np.{ufunc.__name__}")
         value = ufunc(*map(plain, inputs))
         if value.ndim > 2:
             raise UnknownError("arrays of more than two axes")
         if ufunc is np.matmul:
             return self.multiply(value, *inputs, self.constant(0))
-        if ufunc.__name__ not in INSTRUCTIONS:
-            raise UnknownError(f"np.{ufunc.__name__}")
         for x, c in (inputs, inputs[::-1]) if ufunc is np.add else ():
             if x is self.product[0] and c.shape in {(len(x), 1), (1, 1), ()}:
                 return self.multiply(value, *self.product[1:], c)  # A B + c in one
@@ -179,7 +192,8 @@ class Tape:
         if (of_X == 1 or X.shape[1] == 1) and down == 1 and (across != 1 or column):
             what = INNER
         else:
-            what, Y = COMBINE, Y if across == 1 or column else self.note(COPY, Y, Y)
+            what = COMBINE
+            Y = Y if across == 1 or column else self.note(COPY, plain(Y), Y)
         result = self.note(what, value, X, Y, c)
         self.product = result, X, Y
         return result
@@ -200,34 +214,18 @@ class Tape:
         where = tuple(0 if n in axes else slice(None) for n in (0, 1))
         return x if keepdims else x[(*where, ...)]
 
-    def join(self, blocks, axis=0):
-        """Return one array; what nobody else reads is computed right there."""
-        value = np.concatenate([*map(plain, blocks)], axis)
-        whole, stops = self.argument(value), np.cumsum([x.shape[axis] for x in blocks])
-        for x, target in zip(
-            blocks, np.split(plain(whole), stops[:-1], axis), strict=True
-        ):
-            if not self.move(self.place(x), self.place(target)):
-                self.put(x, target)
+    def join(self, blocks, axis=0, **_):
+        """Return the blocks as one array."""
+        blocks = [x if isinstance(x, Recorded) else self.constant(x) for x in blocks]
+        whole = self.empty(np.concatenate([*map(plain, blocks)], axis).shape)
+        stops = np.cumsum([x.shape[axis] for x in blocks])[:-1]
+        for x, target in zip(blocks, np.split(whole, stops, axis), strict=True):
+            self.put(x, target)
         return whole
-
-    def move(self, x, target):
-        """Have the last instruction compute x in the place of the target, if it can."""
-        numbers = [
-            n for n, (_, result, _) in enumerate(self.notes) if result[0] == x[0]
-        ]
-        what, result, operands = self.notes[numbers[-1]] if numbers else (None, x, ())
-        read = {y[0] for note in self.notes[max([0, *numbers]) :] for y in note[2]}
-        span = range(x[0], x[0] + prod(x[1]))
-        fits = prod(result[1]) == prod(x[1]) and x[2][-1:] == target[2][-1:] == (1,)
-        if what is None or not fits or len(x[1]) > 1 or any(n in span for n in read):
-            return False
-        self.notes[numbers[-1]] = what, (target[0], *result[1:]), operands
-        return True
 
     def program(self, *wanted):
         """Return the instructions on which the wanted arrays depend, as a table."""
-        self.product = (None,)
+        self.product = (None,)  # an array that keeps its tape would keep itself
         needed, table = np.zeros(self.top, bool), []
 
         def at(start, shape, strides):
@@ -240,12 +238,12 @@ class Tape:
                 at(*result)[...] = False
                 for x in operands:
                     at(*x)[...] = True
-                table.append(instruction(what, result, operands))
+                table.append(line(what, result, operands))
         return np.array(table[::-1], np.int64).reshape(-1, WIDTH)
 
 
-def instruction(what, result, operands):
-    """Return a row of the table."""
+def line(what, result, operands):
+    """Return the row of the table for an instruction."""
     rows, columns = ((1, 1) + result[1])[-2:]
     depth, ends = 0, []
     if what in (COMBINE, INNER):
@@ -256,12 +254,15 @@ def instruction(what, result, operands):
         places = [seen(x, result[1]) for x in (result, *operands)]
         if all(x[1:] in ((columns, 1), (0, 0)) for x in places):
             rows, columns = 1, rows * columns  # all in one go
-    line = [what, rows, columns, depth, *(n for x in places for n in x), *ends]
-    return line + [0] * (WIDTH - len(line))
+    numbers = [what, rows, columns, depth, *(n for x in places for n in x), *ends]
+    return numbers + [0] * (WIDTH - len(numbers))
 
 
 def seen(place, shape):
-    """Return start and distances down and across of a place repeated to this shape."""
+    """Return start and distances down and across of a place repeated to this shape.
+
+    A single row, which has no next one, goes down as if all were in one go.
+    """
     start, own, strides = place
     rows, columns = (1, 1, *shape)[-2:]
     down, across = (

@@ -290,10 +290,10 @@ def test_a_record_has_each_thing_once():
         NAMES[row[0]]
         for row in Programs(step, [network.parameters], X, C, 8).program(8).table
     ]
-    # W x + b is one product, dW and db lie in the flat gradient, dX is never computed.
+    # W x + b is one product, four blocks make the flat gradient, dX is never computed.
     assert names.count("combine") == 2 + 1 + 1  # two forward, the sum of exp, one back
     assert names.count("inner") == 4
-    assert names.count("copy") == 1
+    assert names.count("copy") == 4 + 1
 
 
 def test_a_listing_names_sizes_and_places():
@@ -310,6 +310,101 @@ def test_a_listing_names_sizes_and_places():
     name, sizes, _, read = third
     assert (name, sizes) == ("combine", [2, 2, 2])
     assert read[:2] == [program.places[0], program.places[0] + 4]
+
+
+def reverse(x, X, C):
+    y = x * 2
+    y[::-1] = x
+    x[...] = y
+    x[::2] += 1
+    return ()
+
+
+def by_columns(x, X, C):
+    Y = np.exp(X)
+    Y[:, 0] = 1
+    Y.T[1:] = 2 * C.T[1:]
+    x += Y[1]
+    return (Y.sum(),)
+
+
+def changed_since(x, X, C):
+    Z = X @ C.T
+    Z *= 1.25
+    x += (Z + 1).sum()
+    return ()
+
+
+def joined(x, X, C):
+    y = np.concatenate([x, np.zeros(3), x])
+    x[...] = y[11:] * y[:8][::-1]
+    return ()
+
+
+def joined_and_changed(x, X, C):
+    g = x * x
+    y = np.concatenate([g, g])
+    g[2:] = 0
+    x[...] = y[8:] + g
+    return ()
+
+
+def transposed(x, X, C):
+    x[:4] = (X.T @ C[:, ::2].mT.mT)[:4, 0]
+    return ((C.T[:2].mT @ X[:, :2].mT).sum(),)
+
+
+def single_entries(x, X, C):
+    x[1:] = x[0] * abs(x[1:]) - x[-1]
+    return (x[3],)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        reverse,
+        by_columns,
+        changed_since,
+        joined,
+        joined_and_changed,
+        transposed,
+        single_entries,
+    ],
+)
+def test_places_are_written_and_read_as_numpy_does(function):
+    rng = np.random.default_rng(0)
+    x, *samples = (
+        rng.standard_normal(shape, np.float32) for shape in (8, (2, 8), (2, 8))
+    )
+    (found,), totals = performed(function, *samples, x)
+    expected = x.copy()
+    sums = function(expected, *samples)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(totals, sums, rtol=2e-6, atol=1e-6)
+
+
+def test_the_absolute_value_of_a_negative_zero_is_positive():
+    found = of_entries("absolute", np.array([-0.0, -2], np.float32))
+    assert np.signbit(found).tolist() == [False, False]
+    assert found.tolist() == [0, 2]
+
+
+def test_samples_of_another_size_than_was_recorded_are_refused():
+    one = np.ones((1, 4), np.float32)
+    programs = Programs(nothing, [np.ones(3, np.float32)], one, one, 4)
+    with pytest.raises(ValueError, match=r"sizes \[3\] and \(1, 1\), not .*\(2, 1\)"):
+        programs([np.ones(3, np.float32)], np.ones((2, 4)), one, np.arange(4))
+
+
+def test_samples_and_orders_are_shared_by_the_replicas_that_have_none_of_their_own():
+    def total(x, X, C):
+        return ((x[0] * X).sum(),)
+
+    x = np.arange(1, 4, dtype=np.float32)[:, None]
+    X = np.arange(4, dtype=np.float32)[None, None]
+    programs = Programs(total, [x], X, X, 4)
+    order = np.arange(4, dtype=np.int32)
+    assert programs([x], X, X, order).tolist() == [[6, 12, 18]]
 
 
 # What the machine does not know ---------------------------------------------------
@@ -346,6 +441,26 @@ def item(x, X, C):
     return ()
 
 
+def first(x, X, C):
+    if x[0] > 0:
+        x += 1
+    return ()
+
+
+def largest(x, X, C):
+    x += x.argmax()
+    return ()
+
+
+def counted(x, X, C):
+    counted.calls += 1
+    x /= 1 + 1e-4 * counted.calls
+    return ()
+
+
+counted.calls = 0
+
+
 def floored(x, X, C):
     return (x.max(initial=-9),)
 
@@ -357,7 +472,10 @@ def nothing(x, X, C):
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (dropout, "functions that do otherwise on other numbers"),
+        (dropout, "functions that do otherwise the second time"),
+        (counted, "functions that do otherwise the second time"),
+        (first, "a decision that depends on values"),
+        (largest, "a decision that depends on values"),
         (decide, "a decision that depends on values"),
         (pick, "np.where"),
         (sort, "np.sort"),
@@ -426,6 +544,17 @@ def test_why_numpy_trains_is_said_once(blobs, capsys):
     assert lines == [
         "by plain NumPy, which is slower: the compiled engine has no np.where"
     ]
+
+
+def test_a_function_that_fails_on_a_record_is_left_to_numpy(capsys):
+    def masked(x, X, C):
+        x[x < 0] = 0
+        return ()
+
+    engine.say.cache_clear()
+    one = np.ones((1, 4), np.float32)
+    assert engine.programs(masked, [np.ones(3, np.float32)], one, one, 4) is None
+    assert "cannot record it (IndexError: " in capsys.readouterr().out
 
 
 RUN = """
