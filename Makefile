@@ -1,7 +1,9 @@
 # `make report` and `make test` set up everything they need; `make help` lists the rest.
 
 PYTHON ?= python3
-bin := .venv/bin
+# What is installed goes there; make touches no folder that it has not made.
+VENV ?= .venv
+bin := $(VENV)/bin
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
@@ -27,56 +29,56 @@ report:  ## execute the notebooks that changed, write report.pdf (QUICK=1: a sho
 	+@$(build) $(report)
 
 test:  ## run the tests
-	$(call setup,.venv/.installed-tests)
+	$(call setup,$(VENV)/.installed-tests)
 	@$(bin)/python -m pytest
 
 lab:  ## open JupyterLab on the notebooks
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(bin)/jupyter lab --LabApp.extension_manager=readonly \
 	  --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
 
 data:  ## draw the three datasets again (never over your own files)
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(bin)/python -m data.recipes
 
 bench:  ## time training beside its peers (QUICK=1: a short try)
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(bin)/python -m benchmarks
 
 peers:  ## install the peers of the benchmark
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(install) --requirement benchmarks/requirements.txt || $(offline)
 
 robust:  ## compare the verdicts under imitated processors (QUICK=1: a short try)
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(alone) $(bin)/python tests/robust.py
 
 reference:  ## take the README's table from the figures of a full report
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(bin)/python tests/reference.py
 
 sabotage:  ## break the code by a line per threshold, see it noticed
-	$(call setup,.venv/.installed)
+	$(call setup,$(VENV)/.installed)
 	@$(bin)/python tests/sabotage.py
 
 mutation:  ## break each line in every way, count what the tests see
-	$(call setup,.venv/.installed-mutation)
+	$(call setup,$(VENV)/.installed-mutation)
 	@rm -rf mutants
 	@OMP_NUM_THREADS=1 $(bin)/mutmut run --max-children 2
 	@$(bin)/python tests/mutation/score.py
 
 lint:  ## check style and formatting
-	$(call setup,.venv/.installed-tests)
+	$(call setup,$(VENV)/.installed-tests)
 	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \
 	  && echo "no lint"
 
 format:  ## format the code and mend what ruff can mend
-	$(call setup,.venv/.installed-tests)
+	$(call setup,$(VENV)/.installed-tests)
 	@$(bin)/ruff check --quiet --fix . ; $(bin)/ruff format --quiet .
 
 lock:  ## resolve the requirements into lock files again
-	$(call setup,.venv/.installed-tests)
+	$(call setup,$(VENV)/.installed-tests)
 	@for folder in . tests tests/mutation; do \
 	  $(bin)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-header --upgrade \
@@ -97,22 +99,25 @@ offline = { echo "make: packages could not be installed: is the package index wi
 with_python = command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): \
 	install Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; };
 
-.venv/.installed: requirements.lock
+$(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: \
 	Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`: name a newer \
 	one with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks \
 	the module venv: install it (on Debian and Ubuntu the package python3-venv)" >&2; \
 	exit 1; }
-	@echo "setting up .venv (once)"
-	@$(PYTHON) -m venv --clear .venv
+	@[ ! -L $(VENV) ] && { [ ! -e $(VENV) ] || [ -f $(VENV)/.made ] || [ -f $@ ]; } || { \
+	echo "make: $(VENV) is not of make's making, and is left alone: move it away, or name \
+	another folder with make VENV=..." >&2; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@rm -rf $(VENV) && mkdir $(VENV) && touch $(VENV)/.made && $(PYTHON) -m venv $(VENV)
 	@$(install) --require-hashes --requirement requirements.lock || $(offline)
 	@$(install) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.installed-tests: tests/requirements.lock
-.venv/.installed-mutation: tests/mutation/requirements.lock .venv/.installed-tests
-.venv/.installed-%: .venv/.installed
+$(VENV)/.installed-tests: tests/requirements.lock
+$(VENV)/.installed-mutation: tests/mutation/requirements.lock $(VENV)/.installed-tests
+$(VENV)/.installed-%: $(VENV)/.installed
 	@$(install) --require-hashes --requirement $(filter %.lock,$^) || $(offline)
 	@touch $@
 
@@ -143,7 +148,7 @@ endif
 # as C compilers do.
 -include $(names:%=$(built)/%.d)
 
-$(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb .venv/.installed $(engine)
+$(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(engine)
 	@echo "executing $<"
 	@$(bin)/python -m report.dependencies $< $@ $(built)/$*.d
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to notebook \

@@ -154,16 +154,18 @@ def report_path():
     return "build/quick/report.pdf" if QUICK else "report.pdf"
 
 
-def made(folder):
-    """Return {name: SHA-256} of what a run made: its files, and its trainings.
+def made(folder, chapters):
+    """Return {name: SHA-256} of what these chapters made: files, and trainings.
 
-    Under the name of a notebook stands the digest of those of all its trainings.
+    Under the name of a notebook stands the digest of those of all its trainings. Files
+    are those of a whole report only: elsewhere some may be left of another run.
     """
     figures = folder / ("build/quick/figures" if QUICK else "figures")
-    files = {path.name: path.read_bytes() for path in figures.glob("*.*")}
-    if (folder / report_path()).exists():
-        files["report.pdf"] = (folder / report_path()).read_bytes()
+    paths = [] if chapters else [*figures.glob("*.*"), folder / report_path()]
+    files = {path.name: path.read_bytes() for path in paths}
     for path in (folder / "build" / "digests").glob("*.txt"):
+        if chapters and path.name[0] not in chapters:
+            continue
         lines = sorted(path.read_text().split())
         files[f"{path.stem}, {len(lines)} trainings"] = "".join(lines).encode()
     return {name: hashlib.sha256(files[name]).hexdigest() for name in files}
@@ -221,7 +223,7 @@ def main(chapters, only):
         for name, settings in processors.items():
             print(f"{name}: {told[name]}", flush=True)
             found[name] = verdicts(execute(folders[name], settings, chapters))
-            files[name] = made(folders[name])
+            files[name] = made(folders[name], chapters)
     except ValueError as error:
         print(f"make: {error}")
         return 1

@@ -115,7 +115,7 @@ def test_the_table_shows_the_digits_that_a_repetition_would_confirm():
 
 
 def test_the_appendix_names_the_settings_of_the_benchmark():
-    template = Path(bench.__file__).parents[1] / "helpers" / "report" / "report.typ"
+    template = Path(bench.__file__).parents[1] / "report" / "report.typ"
     text = " ".join(template.read_text("utf-8").split())
     assert f"Batches hold {BATCH} samples" in text
     assert f"{bench.SEEDS} seeds and {bench.EPOCHS} epochs on two processes" in text

@@ -183,6 +183,22 @@ def made(folder, *arguments, **environment):
     return printed
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_environment_that_make_has_not_made_is_left_alone(copy, tmp_path, linked):
+    shutil.rmtree(copy / ".venv")
+    theirs = copy / ("elsewhere" if linked else ".venv")
+    theirs.mkdir()
+    (theirs / "precious").touch()
+    if linked:
+        (theirs / ".made").touch()
+        (copy / ".venv").symlink_to(theirs)
+    process = started(copy, "report", f"PYTHON={sys.executable}")
+    printed, _ = process.communicate()
+    assert process.returncode == 2
+    assert "make: .venv is not of make's making, and is left alone: move" in printed
+    assert (theirs / "precious").exists()
+
+
 def executed(folder):
     """Return the notebooks executed since the last call, in order."""
     order = folder / "order"

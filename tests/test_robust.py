@@ -69,7 +69,9 @@ def test_what_a_run_made_is_read_whatever_the_order_of_its_trainings(tmp_path):
         (folder / figures / "x.csv").write_text("1")
         (folder / robust.report_path()).write_text("2")
         (folder / "build" / "digests" / "5_x.txt").write_text(lines)
-    one, other, third = (robust.made(folder) for folder in folders)
+    one, other, third = (robust.made(folder, "") for folder in folders)
+    assert set(robust.made(folders[0], "56")) == {"5_x, 2 trainings"}
+    assert robust.made(folders[0], "6") == {}
     assert set(one) == {"x.csv", "report.pdf", "5_x, 2 trainings"}
     assert one == other
     assert one["5_x, 2 trainings"] != third["5_x, 2 trainings"]
