@@ -116,6 +116,7 @@ def deciding(compared):
 
     The clearest of those that say the contrary, else the least certain.
     """
+    compared = list(compared)
     contrary = [c for c in compared if c.larger is False]
     if contrary:
         return min(contrary, key=lambda c: c.high)
@@ -217,6 +218,17 @@ def verdict(item, claim, holds, number):
         f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
         verdict={"item": item, "claim": claim, "holds": holds, "number": number},
     )
+
+
+def better(item, claim, compared):
+    """State a claim that holds if all comparisons {name: Comparison} say "better".
+
+    The number is the comparison that decides it, in points.
+    """
+    c = deciding(compared.values())
+    (name, *_) = (name for name, one in compared.items() if one is c)
+    holds = all_hold(one.larger for one in compared.values())
+    return verdict(item, claim, holds, f"{c} points ({name})")
 
 
 def certify(item, claim, tests):
