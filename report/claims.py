@@ -231,6 +231,21 @@ def better(item, claim, compared):
     return verdict(item, claim, holds, f"{c} points ({name})")
 
 
+def answer(item, question, holds, yes, no, number):
+    """Answer an item of the assignment, for the first page of the report.
+
+    The sentence is `yes` where `holds` is True, `no` where it is False; where it is
+    None, it says that this is undecided. `number` is what the sentence rests on.
+    """
+    unsure = f"Undecided: {yes[0].lower()}{yes[1:]}"
+    said = {True: yes, False: no}.get(None if pd.isna(holds) else bool(holds), unsure)
+    number = typeset(number)
+    return Output(
+        f"**Answer to {item}.** {said} ({number}.)",
+        answer={"item": item, "question": question, "answer": said, "number": number},
+    )
+
+
 def certify(item, claim, tests):
     """State a claim that holds if all tests pass, and what they found.
 

@@ -218,3 +218,23 @@ def test_better_in_all_is_decided_by_the_clearest_contrary_or_the_least_certain(
     ):
         stated = claims.better("2.2.4", "it is", compared).metadata["verdict"]
         assert (stated["holds"], stated["number"]) == (holds, said)
+
+
+@pytest.mark.parametrize(
+    ("holds", "said"),
+    [
+        (True, "It does."),
+        (False, "It fails."),
+        (None, "Undecided: it does."),
+        (np.nan, "Undecided: it does."),
+    ],
+)
+def test_an_answer_follows_from_the_evidence(holds, said):
+    output = claims.answer("2.1.2", "does it?", holds, "It does.", "It fails.", "1e-05")
+    assert output.metadata["answer"] == {
+        "item": "2.1.2",
+        "question": "does it?",
+        "answer": said,
+        "number": "1e−5",
+    }
+    assert output.markdown == f"**Answer to 2.1.2.** {said} (1e−5.)"
