@@ -169,7 +169,9 @@ class Network:
 
         other, batch = copy.copy(self), min(CHUNK, X.shape[-1])
         single, state = self.parameters.dtype == np.float32, [self.parameters]
-        other.programs = single and engine.programs(judge, state, X, C, batch) or False
+        other.programs = (
+            single and engine.programs(judge, state, X, C, batch)
+        ) or False
         return other
 
     def check_samples(self, X, C):
