@@ -305,7 +305,7 @@ def dots(found):
         ax.text(1.08 * ms, place, f"{ms:.0f}", va="center", fontsize=7)
     ax.set_xscale("log")
     ax.set_xlim(right=1.5 * whole["ms"].max())
-    ax.set_xlabel("ms per epoch and replica, all networks and data sets")
+    ax.set_xlabel("ms per epoch and replica, all networks and datasets")
     return fig
 
 

@@ -1,4 +1,4 @@
-"""The recipes that draw our three data sets, and the best accuracy possible on them.
+"""The recipes that draw our three datasets, and the best accuracy possible on them.
 
 The course's own files may not be handed on, so `python -m data.recipes` draws
 files of the same names, sizes and difficulty. Every recipe stands beside the density
@@ -29,7 +29,7 @@ GMM_HIGH = (0.08, 0.20, 0.215, 0.225, 0.24)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one data set is drawn.
+    """How one dataset is drawn.
 
     `points(rng, n)` gives (classes, features, n) positions, n of each class;
     `best(rng)` gives the Bayes accuracy before label noise, and its error;
@@ -222,7 +222,7 @@ def relabel(labels, classes, redrawn, rng):
 
 
 def draw(recipe):
-    """The four variables of a data set: random 80 % to train, the rest to validate."""
+    """The four variables of a dataset: random 80 % to train, the rest to validate."""
     rng = np.random.default_rng(recipe.seed)
     Y = np.concatenate(recipe.points(rng, recipe.per_class), axis=1)
     labels = np.repeat(np.arange(recipe.classes), recipe.per_class)

@@ -45,7 +45,7 @@ class Dataset:
 
     @property
     def summary(self):
-        """One row for a table of data sets."""
+        """One row for a table of datasets."""
         return {
             "features": self.features,
             "classes": self.classes,
@@ -63,7 +63,7 @@ def load(name, folder=DATA):
 
 
 def load_all(folder=DATA):
-    """The three data sets by name."""
+    """The three datasets by name."""
     return {name: load(name, folder) for name in NAMES}
 
 
