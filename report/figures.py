@@ -48,7 +48,7 @@ def save(fig, name, table):
     buffer = io.StringIO()
     with style():
         fig.savefig(buffer, format="svg", metadata={"Date": None})
-    picture = svg.compact(buffer.getvalue(), name)
+    picture = svg.compress(buffer.getvalue(), name)
     results.write(f"{name}.svg", picture)
     results.write_csv(table, name, digits=4)  # no eye sees more in a picture
     return SVG(picture)
@@ -244,7 +244,7 @@ def draw_slope(ax, x, y, power):
 
 
 @style()
-def points(table, x, y, by=("dataset",), ceilings=None, log="x", height=2.2):
+def trends(table, x, y, by=("dataset",), ceilings=None, log="x", height=2.2):
     """Draw column `y` against column `x`, a line per network, a panel for each of `by`.
 
     Columns "low" and "high" are drawn as error bars; `log` names the logarithmic axis.

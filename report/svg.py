@@ -14,7 +14,7 @@ PNG = re.compile(r"(?<=base64,)[^\"]*")
 ID = re.compile(r"\b[mp][0-9a-f]{10}\b")  # Matplotlib's, made of all digits of a place
 
 
-def compact(svg, name):
+def compress(svg, name):
     """Return an SVG that looks the same, with ids that begin with `name`."""
     return shrink(number_ids(svg, name))
 

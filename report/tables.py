@@ -95,7 +95,7 @@ def mask_failed(values):
     return np.ma.masked_invalid(values.reshape(len(values), -1))
 
 
-def log_spaced(count, most=60):
+def log_records(count, most=60):
     """Choose of `count` records, without the first, those a log axis shows apart."""
     if count - 1 <= most:
         return np.arange(1, count)

@@ -49,7 +49,7 @@ def falling(histories):
         panel: {run: history["train_loss"] for run, history in runs.items()}
         for panel, runs in histories.items()
     }
-    found = tables.ranges(losses, tables.log_spaced)
+    found = tables.ranges(losses, tables.log_records)
     return found.assign(steps=50 * found["epoch"])
 
 
@@ -159,11 +159,11 @@ DRAWINGS = {
     "A|B ; |steps ; distance|distance ; lr 0.1|lr 1": lambda d: figures.ranges(
         d.falling, "steps", "distance", columns=1
     ),
-    "A|B ; samples|samples ; accuracy| ; ceiling|x|y": lambda d: figures.points(
+    "A|B ; samples|samples ; accuracy| ; ceiling|x|y": lambda d: figures.trends(
         GROWN, "samples", "accuracy", ceilings=BEST
     ),
     "A, old|B, old|A, new|B, new ; ||layer|layer ; norm||norm| ; x|y": lambda d: (
-        figures.points(NORMS, "layer", "norm", ["when", "dataset"], log="y")
+        figures.trends(NORMS, "layer", "norm", ["when", "dataset"], log="y")
     ),
     "A|B ; | ; accuracy / %| ; ceiling|train|validation": lambda d: figures.accuracies(
         ACCURACIES, BEST
@@ -348,8 +348,8 @@ def test_descent_shows_levels_and_slopes(falling):
     assert [text.get_text() for text in fig.axes[1].texts] == ["slope −0.5"]
 
 
-def test_points_are_a_line_of_intervals_for_each_network():
-    fig = figures.points(GROWN, "samples", "accuracy", ceilings=BEST)
+def test_trends_are_a_line_of_intervals_for_each_network():
+    fig = figures.trends(GROWN, "samples", "accuracy", ceilings=BEST)
     assert [ax.get_xscale() for ax in fig.axes] == ["log"] * 2
     assert [ticks(ax.xaxis) for ax in fig.axes] == [["10", "20", "40"]] * 2
     assert heights(fig) == [90]
@@ -358,14 +358,14 @@ def test_points_are_a_line_of_intervals_for_each_network():
     assert bars.get_segments()[0][:, 1].tolist() == [19, 22]
 
 
-def test_points_mark_on_each_panel_what_is_there():
+def test_trends_mark_on_each_panel_what_is_there():
     table = GROWN[(GROWN["dataset"] == "A") | (GROWN["samples"] < 40)]
-    axes = figures.points(table, "samples", "accuracy").axes
+    axes = figures.trends(table, "samples", "accuracy").axes
     assert [ticks(ax.xaxis) for ax in axes] == [["10", "20", "40"], ["10", "20"]]
 
 
-def test_points_without_intervals_are_lines():
-    fig = figures.points(NORMS, "layer", "norm", ["when", "dataset"], log="y")
+def test_trends_without_intervals_are_lines():
+    fig = figures.trends(NORMS, "layer", "norm", ["when", "dataset"], log="y")
     assert [ax.get_yscale() for ax in fig.axes] == ["log"] * 4
     (line, _) = fig.axes[2].lines
     np.testing.assert_allclose(line.get_ydata(orig=False), [0.2, 0.02, 0.002])

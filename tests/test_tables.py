@@ -88,8 +88,8 @@ def test_ranges_are_mean_least_and_greatest(losses):
 
 
 @pytest.mark.parametrize("count", [6, 61, 401])
-def test_log_spaced_records_are_those_a_log_axis_shows_apart(count):
-    found = tables.log_spaced(count)
+def test_log_records_records_are_those_a_log_axis_shows_apart(count):
+    found = tables.log_records(count)
     assert len(found) == min(count - 1, len(np.unique(found))) <= 60
     assert found[[0, -1]].tolist() == [1, count - 1]
     assert np.diff(np.log(found)).max() < 1
