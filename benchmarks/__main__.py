@@ -294,6 +294,7 @@ def rounded(found):
     return found.assign(**texts)
 
 
+@figures.style()
 def dots(found):
     """Mark the time of every competitor on a log axis, ours in another colour."""
     whole = found[found["networks"] == len(ARCHITECTURES)][::-1]

@@ -68,6 +68,7 @@ def median_epochs(kinds, rounds, replicas, samples, batch, width, depth):
     return {name: np.median(own[1:]) for name, own in times.items()}
 
 
+@figures.style()
 def draw(grown):
     """Draw the growth, a panel for each quantity, on log axes."""
     fig, axes = figures.panels(1, len(GRID), height=2.0, sharey=True)

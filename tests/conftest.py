@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from data import recipes
+from helpers import checks
 from helpers.datasets import Dataset
 
 mpl.use("Agg")
@@ -51,6 +52,20 @@ def blobs():
         return Dataset(name, Y[:, :m], C[:, :m], Y[:, m:], C[:, m:])
 
     return blobs
+
+
+@pytest.fixture(scope="session")
+def taylor_tests():
+    """Four Taylor tests: right, wrong, right, and of an affine function."""
+    found = checks.gradient_tests(
+        "f",
+        lambda *xs: sum(np.sin(x).sum(axis=-1) for x in xs[:3]) + xs[3].sum(axis=-1),
+        lambda *xs: (np.cos(xs[0]), 1.1 * np.cos(xs[1]), np.cos(xs[2]), np.ones(2)),
+        {name: np.ones(2) for name in ("right", "wrong", "also right", "affine")},
+        np.random.default_rng(0),
+    )[::2]
+    assert [test.passed for test in found] == [True, False, True, True]
+    return found
 
 
 @pytest.fixture(scope="session")

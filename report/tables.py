@@ -1,0 +1,130 @@
+"""What pictures show, as tidy tables: `figures` draws what a function here returns."""
+
+import numpy as np
+import pandas as pd
+
+from report import results
+
+PARTS = "without derivative", "with derivative"
+FLOOR = 1e-11  # residuals below change with the processor: rounding has a share in them
+APART = slice(None, None, 2)  # of the steps: lines so straight need no more points
+
+
+def residuals(tests):
+    """Return the residuals of Taylor or Jacobian tests, a row per test and step."""
+    frames = []
+    for test in tests:
+        sizes = two_digits(test.residuals[:, APART])
+        sizes = np.where(sizes >= FLOOR, sizes, np.nan)
+        steps = {"test": test.name, "step": test.steps[APART]}
+        frames.append(pd.DataFrame(steps | dict(zip(PARTS, sizes, strict=True))))
+    return pd.concat(frames)
+
+
+@np.vectorize
+def two_digits(number):
+    """Return numbers with the digits that rounding errors leave the same everywhere."""
+    return float(f"{number:.1e}")
+
+
+def loss_text(loss):
+    """Say a loss in few characters: "diverged" if it is NaN."""
+    if np.isnan(loss):
+        return "diverged"
+    return f"{loss:.3f}" if loss < 100 else f"{loss:.0e}"
+
+
+def title(test):
+    """Say the name of a test, the orders of its residuals and its verdict."""
+    first, second = test.orders
+    second = "noise" if np.isnan(second) else f"{second:.2f}"
+    return results.typeset(
+        f"{test.name}\norder {first:.2f}, then {second}: {test.verdict}"
+    )
+
+
+def joint_title(name, tests):
+    """Say how many of the tests of `name` pass and their lowest order."""
+    passed = sum(test.passed for test in tests)
+    orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
+    least = f"lowest order {min(orders):.2f}" if orders else "rounding noise"
+    return f"{name}\n{passed} of {len(tests)} pass, {least}"
+
+
+def curves(histories, quantities, most=51):
+    """Return mean and sd over replicas of histories: dataset → run → history.
+
+    Each of `quantities` names an entry (records[, R]) of a history. Of many records,
+    `most` are chosen evenly, with the first and the last.
+    """
+    frames = []
+    for dataset, runs in histories.items():
+        for run, history in runs.items():
+            count = len(history["epoch"])
+            even = np.linspace(0, count - 1, min(count, most))
+            records = np.rint(even).astype(int)
+            frame = {"dataset": dataset, "run": run, "epoch": history["epoch"][records]}
+            for name in quantities:
+                values = mask_failed(history[name][records])
+                frame[name] = values.mean(axis=1).filled(np.nan)
+                frame[f"{name} sd"] = values.std(axis=1, ddof=1).filled(0)
+            frames.append(pd.DataFrame(frame))
+    return pd.concat(frames)
+
+
+def ranges(curves, choose=np.arange):
+    """Return mean and range over replicas: panel → run → values (records[, R]).
+
+    `choose` takes the number of records and returns those shown, the first being 0.
+    """
+    frames = []
+    for panel, runs in curves.items():
+        for run, values in runs.items():
+            records = choose(len(values))
+            frame = {"panel": panel, "run": run, "epoch": records}
+            good = mask_failed(values[records])
+            frame["mean"] = good.mean(axis=1).filled(np.nan)
+            frame["least"] = good.min(axis=1).filled(np.nan)
+            frame["greatest"] = good.max(axis=1).filled(np.nan)
+            frames.append(pd.DataFrame(frame))
+    return pd.concat(frames)
+
+
+def mask_failed(values):
+    """Return values (records[, R]) as (records, R), failed replicas masked."""
+    return np.ma.masked_invalid(values.reshape(len(values), -1))
+
+
+def log_records(count, most=60):
+    """Choose of `count` records, without the first, those a log axis shows apart."""
+    if count - 1 <= most:
+        return np.arange(1, count)
+    return np.unique(np.rint(np.geomspace(1, count - 1, most)).astype(int))
+
+
+def confusion(matrices):
+    """Return confusion matrices, title → [true class, answer], a row per entry."""
+    return pd.DataFrame(
+        [
+            {"panel": title, "true class": row + 1, "answer": column + 1, "%": percent}
+            for title, matrix in matrices.items()
+            for (row, column), percent in np.ndenumerate(matrix)
+        ]
+    )
+
+
+def plane(data):
+    """Return the training samples of datasets in two coordinates, as one table.
+
+    More than two features are projected on their first two principal directions.
+    """
+    frames = []
+    for name, dataset in data.items():
+        X = dataset.Yt.astype(float)  # else the digits shown depend on the processor
+        if dataset.features > 2:
+            X = X - X.mean(axis=1, keepdims=True)
+            X = np.linalg.svd(X, full_matrices=False)[0][:, :2].T @ X
+        labels = dataset.Ct.argmax(axis=0)
+        frame = {"dataset": name, "first": X[0], "second": X[1], "class": labels}
+        frames.append(pd.DataFrame(frame))
+    return pd.concat(frames)
