@@ -427,7 +427,7 @@ def test_the_relative_error_is_over_the_larger_norm():
 
 
 def test_directions_are_random_normal_of_length_one():
-    D, claimed = checks.claim(np.zeros((40, 50)), np.trace, rng())
+    D, claimed = checks.directions(np.zeros((40, 50)), np.trace, rng())
     assert D.shape == (4, 40, 50)
     assert claimed.tolist() == [np.trace(d) for d in D]
     assert np.linalg.norm(D, axis=(1, 2)) == pytest.approx(np.ones(4))
