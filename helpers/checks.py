@@ -512,7 +512,7 @@ def network_tests(function, network, X, C, rng, analytic=True):
 def assemble(blocks):
     """Return blocks as one flat vector (..., P), their replicas broadcast."""
     lead = np.broadcast_shapes(*(block.shape[:-2] for block in blocks))
-    return join([np.broadcast_to(b, (*lead, *b.shape[-2:])) for b in blocks], lead)
+    return join([np.broadcast_to(b, (*lead, *b.shape[-2:])) for b in blocks])
 
 
 def split_by_name(network, flat):
