@@ -76,6 +76,17 @@ def test_the_orders_are_judged_by_their_thresholds(orders, verdict):
     assert checks.judge_orders(*orders, False, False, True)[0] == "FAIL"
 
 
+def test_a_taylor_test_that_refuses_says_what_to_move():
+    few = "too few small steps show f above its rounding: scale x or f"
+    small = "the derivative is too small beside the curvature: move x"
+    for *orders, verdict, reason in (
+        (1, 2, "pass", ""),
+        (1, 1, "refused", few),
+        (2, 2, "refused", small),
+    ):
+        assert checks.judge_orders(*orders, False, False, False) == (verdict, reason)
+
+
 @pytest.mark.parametrize(
     ("first", "affine", "zero", "verdict"),
     [
