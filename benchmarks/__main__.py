@@ -37,7 +37,7 @@ from report import figures, results  # noqa: E402
 from report.files import QUICK  # noqa: E402
 
 ROUNDS = 1 if QUICK else 7
-DATASETS = ("PeaksData",) if QUICK else ("PeaksData", "GMMData")
+DATASETS = ("Peaks",) if QUICK else ("Peaks", "GMM")
 SEEDS, EPOCHS = 10, 200  # of the whole job
 TOLERANCE = 1e-6  # of the weights after one step, relative to the largest
 DEEPEST = "1 hidden + 3 ResNet"
@@ -187,7 +187,7 @@ def peak_memory(competitor):
 def print_memory(name):
     """Train the deepest network for an epoch, and print the peak memory in MB."""
     (competitor,) = [each for each in COMPETITORS if each.name == name]
-    data = datasets.load("PeaksData")
+    data = datasets.load("Peaks")
     layers = ARCHITECTURES[DEEPEST](data.features, data.classes)
     if expresses(competitor, layers):
         build(competitor, layers, data).epoch(generators(competitor))

@@ -24,6 +24,11 @@ class DatasetError(ValueError):
     """A data file is not what it must be; one sentence says how."""
 
 
+def path_of(name, folder=DATA):
+    """Return where the file of a dataset lies."""
+    return Path(folder) / f"{name}Data.mat"
+
+
 def read(path):
     """Return {variable: float32 array}; raises DatasetError if anything is amiss."""
     raw = _read(path)

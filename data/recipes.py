@@ -16,7 +16,7 @@ import numpy as np
 from scipy.io import savemat
 from scipy.stats import multivariate_normal, norm
 
-from data.matfile import CEILINGS, DATA, DatasetError, digest, ledger, read
+from data.matfile import CEILINGS, DATA, DatasetError, digest, ledger, path_of, read
 
 PEAKS_NOISE = 0.058
 SWISS_NOISE = 0.04
@@ -203,11 +203,11 @@ def gmm_best(rng, n=80_000):
 
 # With these seeds a linear classifier, too, fares as on the course's files.
 RECIPES = {
-    "PeaksData": Recipe(peaks_points, peaks_best, 216, 5, 6250, 0.02, peaks_likelihood),
-    "SwissRollData": Recipe(
+    "Peaks": Recipe(peaks_points, peaks_best, 216, 5, 6250, 0.02, peaks_likelihood),
+    "SwissRoll": Recipe(
         swiss_points, swiss_best, 7, 2, 12_500, 0.038, swiss_likelihood
     ),
-    "GMMData": Recipe(gmm_points, gmm_best, 612, 5, 6250, 0.02, gmm_likelihood),
+    "GMM": Recipe(gmm_points, gmm_best, 612, 5, 6250, 0.02, gmm_likelihood),
 }
 
 
@@ -262,16 +262,16 @@ def mat_bytes(name, recipe, arrays):
     """A compressed .mat file whose header text says the recipe instead of a date."""
     file = io.BytesIO()
     savemat(file, arrays, do_compression=True)
-    text = f"MATLAB 5.0 MAT-file, {name} by data/recipes.py, seed {recipe.seed}"
+    text = f"MATLAB 5.0 MAT-file, {name}Data by data/recipes.py, seed {recipe.seed}"
     return text.encode().ljust(116) + file.getvalue()[116:]
 
 
 def stored(name, folder):
     """Digest of `folder/name.mat`: None if it is absent, "" if it cannot be read."""
-    if not (folder / f"{name}.mat").exists():
+    if not (path_of(name, folder)).exists():
         return None
     try:
-        return digest(read(folder / f"{name}.mat"))
+        return digest(read(path_of(name, folder)))
     except DatasetError:
         return ""
 
@@ -283,7 +283,7 @@ def refuse_foreign(folder, digests):
     for name, there in found.items():
         if there not in {None, digests[name], *known}:
             raise DatasetError(
-                f"{folder / name}.mat was not drawn by data/recipes.py and is not "
+                f"{path_of(name, folder)} was not drawn by data/recipes.py and is not "
                 "overwritten: move it away first; nothing was written."
             )
     return found
@@ -310,11 +310,9 @@ def write(folder=DATA):
     for name, recipe in RECIPES.items():
         best, error = ceiling(recipe)
         if found[name] != digests[name]:
-            replace_file(folder / f"{name}.mat", mat_bytes(name, recipe, drawn[name]))
+            replace_file(path_of(name, folder), mat_bytes(name, recipe, drawn[name]))
         lines.append(f"{name},{best:.6f},{error:.1e},{recipe.seed},{digests[name]}")
-        print(
-            f"{name}.mat: best possible accuracy {best:.2%} ± {error:.3%}", flush=True
-        )
+        print(f"{name}: best possible accuracy {best:.2%} ± {error:.3%}", flush=True)
     table = "\n".join([*lines, ""]).encode()
     if not (folder / CEILINGS).exists() or (folder / CEILINGS).read_bytes() != table:
         replace_file(folder / CEILINGS, table)

@@ -1,13 +1,12 @@
 """The three classification datasets, and samples drawn from them."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from data.matfile import DATA, digest, ledger, read, require
+from data.matfile import DATA, digest, ledger, path_of, read, require
 
-NAMES = ("PeaksData", "SwissRollData", "GMMData")
+NAMES = ("Peaks", "SwissRoll", "GMM")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Dataset:
     def source(self):
         """Where the samples come from, in one phrase."""
         if self.seed is None:
-            return f"user's file {self.name}.mat, best possible accuracy unknown"
+            file = path_of(self.name).name
+            return f"user's file {file}, best possible accuracy unknown"
         return f"drawn by data/recipes.py, seed {self.seed}"
 
     @property
@@ -57,8 +57,8 @@ class Dataset:
 
 
 def load(name, folder=DATA):
-    """Read and check `folder/name.mat`; raises DatasetError if anything is amiss."""
-    arrays = read(Path(folder) / f"{name}.mat")
+    """Read and check `folder/nameData.mat`; raises DatasetError if it is amiss."""
+    arrays = read(path_of(name, folder))
     return Dataset(name, **arrays, **ledger(folder).get(digest(arrays), {}))
 
 

@@ -6,6 +6,7 @@ a cluster; the numbers do not depend on how many there are.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import pairwise
@@ -323,12 +324,15 @@ def numbered(number, run, layers, data):
 
 
 def run_all(runs, data, n_jobs=-1, architectures=None):
-    """Perform independent runs and return their results in the order of `runs`.
+    """Perform independent runs {key: Run}; return {key: Result} in the same order.
 
-    Replicas that diverge are named; the others are not affected.
+    A list of runs gives a list. Replicas that diverge are named; the others are not
+    affected.
     """
-    results = dict(perform_all(runs, data, n_jobs, architectures))
-    results = [results[number] for number in range(len(runs))]
+    keys = list(runs) if isinstance(runs, Mapping) else None
+    jobs = list(runs.values()) if keys else runs
+    results = dict(perform_all(jobs, data, n_jobs, architectures))
+    results = [results[number] for number in range(len(jobs))]
     for sentence in filter(None, (result.frozen_replicas() for result in results)):
         tqdm.write(sentence)
-    return results
+    return dict(zip(keys, results, strict=True)) if keys else results

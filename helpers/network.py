@@ -160,15 +160,16 @@ class Network:
     def recorded(self, X, C):
         """Return the same network, with `judge` compiled for samples like these.
 
-        Its layers and its loss must not be changed any more.
+        Its layers and its loss must not be changed any more. In float64 it is NumPy
+        that judges: who asks for these digits wants them.
         """
 
         def judge(theta, X, C):
             return self.with_parameters(theta).judge(X, C)
 
         other, batch = copy.copy(self), min(CHUNK, X.shape[-1])
-        state = [self.parameters]
-        other.programs = engine.programs(judge, state, X, C, batch) or False
+        single, state = self.parameters.dtype == np.float32, [self.parameters]
+        other.programs = single and engine.programs(judge, state, X, C, batch) or False
         return other
 
     def check_samples(self, X, C):

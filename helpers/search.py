@@ -17,9 +17,12 @@ dataset; NaN where a replica was frozen.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
+
+from helpers.experiments import Run, run_all
 
 RUINED = 0.25  # of the training samples: less is chance where these are few
 MARGIN = 2  # between what is chosen and the edge
@@ -88,6 +91,32 @@ def ruined(accuracies, steps):
         [known[:, steps < step].max(axis=1, initial=0.0) for step in steps], axis=1
     )
     return ~(accuracies >= best - RUINED)
+
+
+def run_tries(tries, data, networks, seeds, epochs, batch_size):
+    """Train every network on every dataset with every try and seed, in one stack each.
+
+    `tries` are pairs of a learning rate and a momentum. Returns {(dataset, network):
+    Result}, a replica for each try and seed.
+    """
+    rates, momenta = np.repeat(tries, len(seeds), axis=0).T
+    settings = {"learning_rate": rates, "momentum": momenta, "every": epochs}
+    runs = {
+        (d, n): Run(d, n, seeds * len(tries), epochs, batch_size, **settings)
+        for d, n in product(data, networks)
+    }
+    return run_all(runs, data, architectures=networks)
+
+
+def choose_from(tries, results, loss="validation_loss"):
+    """Choose among the tries by the results of `run_tries`, and require the margin."""
+    losses, accuracies = (
+        np.stack([result.final(name) for result in results])
+        for name in (loss, "train_accuracy")
+    )
+    shape = len(losses), len(tries), -1
+    choice = choose(tries, losses.reshape(shape), accuracies.reshape(shape))
+    return choice.with_margin()
 
 
 def choose(pairs, losses, accuracies):

@@ -94,12 +94,20 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
     `engine` performs the very step of `SGD` and `Network`, if it knows its functions.
     """
 
-    def plain(X, C, rng, factor):
+    def epoch(X, C, rng, factor):
         for x, c in minibatches(X, C, batch_size, rng):
             optimizer.update(network.parameters, network.gradient(x, c), factor)
 
     if not isinstance(network, Network):
-        return plain
+        return epoch
+    return compile_epoch(network, optimizer, X, C, batch_size) or epoch
+
+
+def compile_epoch(network, optimizer, X, C, batch_size):
+    """Return the same by the engine, or None.
+
+    The state of a replica is θ, v and a vector of η, μ and λ.
+    """
     theta = network.parameters
     settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
     for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
@@ -114,11 +122,11 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
 
     programs = engine.programs(step, state, X, C, batch_size)
 
-    def compiled(X, C, rng, factor):
+    def epoch(X, C, rng, factor):
         state[-1][..., 0] = settings[..., 0] * np.float32(factor)
         programs(state, X, C, shuffled(X.shape[-1], rng))
 
-    return compiled if programs else plain
+    return epoch if programs else None
 
 
 def evaluation(network, data):

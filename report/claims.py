@@ -115,6 +115,7 @@ def deciding(compared):
 
     The clearest of those that say the contrary, else the least certain.
     """
+    compared = list(compared)
     contrary = [c for c in compared if c.larger is False]
     if contrary:
         return min(contrary, key=lambda c: c.high)
@@ -215,6 +216,32 @@ def verdict(item, claim, holds, number):
     return Output(
         f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
         verdict={"item": item, "claim": claim, "holds": holds, "number": number},
+    )
+
+
+def better(item, claim, compared):
+    """State a claim that holds if all comparisons {name: Comparison} say "better".
+
+    The number is the comparison that decides it, in points.
+    """
+    c = deciding(compared.values())
+    (name, *_) = (name for name, one in compared.items() if one is c)
+    holds = all_hold(one.larger for one in compared.values())
+    return verdict(item, claim, holds, f"{c} points ({name})")
+
+
+def answer(item, question, holds, yes, no, number):
+    """Answer an item of the assignment, for the first page of the report.
+
+    The sentence is `yes` where `holds` is True, `no` where it is False; where it is
+    None, it says that this is undecided. `number` is what the sentence rests on.
+    """
+    unsure = f"Undecided: {yes[0].lower()}{yes[1:]}"
+    said = {True: yes, False: no}.get(None if pd.isna(holds) else bool(holds), unsure)
+    number = typeset(number)
+    return Output(
+        f"**Answer to {item}.** {said} ({number}.)",
+        answer={"item": item, "question": question, "answer": said, "number": number},
     )
 
 

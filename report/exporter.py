@@ -26,6 +26,7 @@ FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 MARKDOWN = "ipynb+citations+header_attributes"
 PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
 TEXTS = ("text/markdown", "text/html", "text/latex", "text/plain")
+HANDED = ("verdict", "answer", "provenance")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PROGRESS_BAR = re.compile(r"[^\n|]*\d+%\|[^|\n]*\|[^\]\n]*\]|\d+it \[[^\]\n]*\]|\r")
 
@@ -80,8 +81,8 @@ def printable(output):
 def best(data, metadata):
     """Choose from a MIME bundle: a picture's file, else Markdown, ..., plain text.
 
-    What the output's metadata hands to the report (`verdict`, `provenance`) goes ahead
-    of the text as a fenced block of JSON.
+    What the output's metadata hands to the report, the keys HANDED, goes ahead of the
+    text as a fenced block of JSON.
     """
     if WIDGET in data:
         return {}
@@ -89,7 +90,7 @@ def best(data, metadata):
         if kind in data:
             return {"text/markdown": f"![]({metadata['filenames'][kind]})"}
     kind = next((kind for kind in TEXTS if kind in data), None)
-    handed = [key for key in ("verdict", "provenance") if key in metadata]
+    handed = [key for key in HANDED if key in metadata]
     blocks = [f"~~~ {key}\n{json.dumps(metadata[key])}\n~~~\n\n" for key in handed]
     return {kind: "".join(blocks) + strip_ansi(data[kind])} if kind else {}
 

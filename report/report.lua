@@ -5,6 +5,7 @@ local MARKDOWN = "gfm+tex_math_dollars+attributes"
 local COLUMNS = 88 -- that many characters of code fit on a line
 local OPTIONS = {label = true, ["fig-cap"] = true, ["fig-alt"] = true,
                  ["tbl-cap"] = true, echo = true}
+local HANDED = {verdict = true, answer = true, provenance = true}
 local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
 local cell = 0
 
@@ -99,6 +100,9 @@ local function metadata(name, json)
   end
   if name == "provenance" then
     return raw(("#metadata(json(bytes(%s))) <provenance>"):format(quote(json)))
+  elseif name == "answer" then
+    return raw(("#metadata((item: %s, question: [%s], answer: [%s], number: [%s])) <answer>")
+      :format(quote(value.item), set(value.question), set(value.answer), set(value.number)))
   end
   return raw(("#metadata((item: %s, holds: %s, claim: [%s], number: [%s])) <verdict>")
     :format(quote(tostring(value.item)), HOLDS[tostring(value.holds)] or "none",
@@ -106,7 +110,7 @@ local function metadata(name, json)
 end
 
 local function folded(code)
-  if code.classes[1] == "verdict" or code.classes[1] == "provenance" then
+  if HANDED[code.classes[1]] then
     return metadata(code.classes[1], code.text)
   end
   local lines = pandoc.List()
@@ -201,9 +205,9 @@ local function output(div)
     end
   end
   local handed = blocks[1] and blocks[1].t == "CodeBlock" and blocks[1].classes[1]
-  if handed == "verdict" then
+  if handed == "verdict" or handed == "answer" then
     blocks:insert(1, raw("#block["))
-    blocks:insert(raw("] <verdict-box>"))
+    blocks:insert(raw("] <" .. handed .. "-box>"))
   elseif handed == "provenance" then
     blocks = pandoc.Blocks{blocks[1]} -- the appendix shows it
   end

@@ -21,7 +21,7 @@ def reference(table, chosen):
 def rows(frame):
     """Return the README's table, a column per dataset, as Markdown lines."""
     datasets = frame["dataset"].unique()
-    lines = [["network", *(name.removesuffix("Data") for name in datasets)]]
+    lines = [["network", *datasets]]
     for network, some in frame.groupby("network", sort=False):
         means = zip(some["validation"], some["validation sd"], strict=True)
         lines.append([network, *(f"{mean:.1f} ± {sd:.1f}" for mean, sd in means)])

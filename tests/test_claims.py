@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from report import claims
 from report.claims import (
     Comparison,
     above,
@@ -204,3 +205,36 @@ def test_the_deciding_comparison_is_the_clearest_contrary_or_the_least_certain()
 
 def test_nothing_has_no_interval():
     assert np.isnan(interval([])).all()
+
+
+def test_better_in_all_is_decided_by_the_clearest_contrary_or_the_least_certain():
+    sure, unsure, contrary = (
+        Comparison(1.0, low, high, 1.0) for low, high in ((0.5, 2), (-1, 2), (-2, -1))
+    )
+    for compared, holds, said in (
+        ({"a": sure}, True, "+1.00 (+0.50 to +2.00) points (a)"),
+        ({"a": sure, "b": unsure}, None, "+1.00 (−1.00 to +2.00) points (b)"),
+        ({"c": contrary, "b": unsure}, False, "+1.00 (−2.00 to −1.00) points (c)"),
+    ):
+        stated = claims.better("2.2.4", "it is", compared).metadata["verdict"]
+        assert (stated["holds"], stated["number"]) == (holds, said)
+
+
+@pytest.mark.parametrize(
+    ("holds", "said"),
+    [
+        (True, "It does."),
+        (False, "It fails."),
+        (None, "Undecided: it does."),
+        (np.nan, "Undecided: it does."),
+    ],
+)
+def test_an_answer_follows_from_the_evidence(holds, said):
+    output = claims.answer("2.1.2", "does it?", holds, "It does.", "It fails.", "1e-05")
+    assert output.metadata["answer"] == {
+        "item": "2.1.2",
+        "question": "does it?",
+        "answer": said,
+        "number": "1e−5",
+    }
+    assert output.markdown == f"**Answer to 2.1.2.** {said} (1e−5.)"

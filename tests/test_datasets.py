@@ -19,9 +19,9 @@ from helpers.datasets import (
 )
 
 SIZES = {
-    "PeaksData": (2, 5, 25000, 6250),
-    "SwissRollData": (2, 2, 20000, 5000),
-    "GMMData": (5, 5, 25000, 6250),
+    "Peaks": (2, 5, 25000, 6250),
+    "SwissRoll": (2, 2, 20000, 5000),
+    "GMM": (5, 5, 25000, 6250),
 }
 
 
@@ -52,7 +52,7 @@ def mat(arrays, **options):
 @pytest.fixture
 def reading(tmp_path):
     """Load file content; whatever happens, the file must stay as it was."""
-    path = tmp_path / "Toy.mat"
+    path = tmp_path / "ToyData.mat"
 
     def read(content):
         path.write_bytes(content)
@@ -66,7 +66,7 @@ def reading(tmp_path):
 
 
 def refusal(reading, content):
-    with pytest.raises(DatasetError, match=r"^\S*Toy\.mat") as caught:
+    with pytest.raises(DatasetError, match=r"^\S*ToyData\.mat") as caught:
         reading(content)
     message = str(caught.value)
     assert message.endswith(".")
@@ -142,22 +142,22 @@ def test_big_endian_files_are_read(reading):
 def test_a_users_own_file_has_no_ceiling(tmp_path):
     savemat(tmp_path / "PeaksData.mat", toy())
     (tmp_path / "ceilings.csv").write_bytes((DATA / "ceilings.csv").read_bytes())
-    data = load("PeaksData", tmp_path)
+    data = load("Peaks", tmp_path)
     assert data.ceiling is None
     assert data.source == "user's file PeaksData.mat, best possible accuracy unknown"
 
 
 def test_our_file_is_known_by_its_numbers_alone(tmp_path):
     """Saved anew it is ours still; with one number changed, or no list, it is not."""
-    ours = load("SwissRollData")
+    ours = load("SwissRoll")
     arrays = {v: getattr(ours, v).copy() for v in VARIABLES}
     ceilings = tmp_path / "ceilings.csv"
-    savemat(tmp_path / "Mine.mat", arrays)
+    savemat(tmp_path / "MineData.mat", arrays)
     assert load("Mine", tmp_path).ceiling is None
     ceilings.write_bytes((DATA / "ceilings.csv").read_bytes())
     assert load("Mine", tmp_path).ceiling == ours.ceiling
     arrays["Yv"][1, 7] = np.nextafter(arrays["Yv"][1, 7], np.float32(9))
-    savemat(tmp_path / "Mine.mat", arrays)
+    savemat(tmp_path / "MineData.mat", arrays)
     assert load("Mine", tmp_path).ceiling is None
 
 
@@ -172,12 +172,12 @@ def test_digest_depends_on_each_array_and_its_shape():
 
 def test_a_missing_file_says_how_to_get_it(tmp_path):
     with pytest.raises(DatasetError, match=r"PeaksData\.mat does not exist.*make data"):
-        load("PeaksData", tmp_path)
+        load("Peaks", tmp_path)
 
 
 def test_a_folder_in_place_of_a_file(tmp_path):
-    (tmp_path / "Toy.mat").mkdir()
-    with pytest.raises(DatasetError, match=r"Toy\.mat cannot be opened"):
+    (tmp_path / "ToyData.mat").mkdir()
+    with pytest.raises(DatasetError, match=r"ToyData\.mat cannot be opened"):
         load("Toy", tmp_path)
 
 
@@ -284,7 +284,7 @@ def test_element_types_that_crash_scipy(reading, kind):
     ],
 )
 def test_a_broken_list_of_ceilings_is_named(tmp_path, text):
-    savemat(tmp_path / "Toy.mat", toy())
+    savemat(tmp_path / "ToyData.mat", toy())
     (tmp_path / "ceilings.csv").write_text(text)
     with pytest.raises(DatasetError, match=r"ceilings\.csv: expected the columns"):
         load("Toy", tmp_path)

@@ -373,6 +373,13 @@ def test_every_setting_reaches_the_training(data, change):
     assert not np.allclose(base.network.parameters, other.network.parameters, atol=1e-4)
 
 
+def test_runs_by_key_give_results_by_key(data):
+    runs = {name: Run("blobs", name, epochs=1) for name in ("1 hidden", "softmax")}
+    found = run_all(runs, {"blobs": data}, 1)
+    assert [*found] == [*runs]
+    assert all(found[key].run is runs[key] for key in runs)
+
+
 def test_a_replica_depends_on_its_seed_alone(data):
     wide, narrow = run(data, seeds=(4, 9, 2)), run(data, seeds=(9,))
     np.testing.assert_allclose(

@@ -14,9 +14,9 @@ from scipy.io import savemat
 ROOT = Path(__file__).parent.parent
 # name: features, classes, samples
 SHAPES = {
-    "PeaksData": (4, 3, 600),
-    "SwissRollData": (2, 2, 500),
-    "GMMData": (10, 10, 1500),
+    "Peaks": (4, 3, 600),
+    "SwissRoll": (2, 2, 500),
+    "GMM": (10, 10, 1500),
 }
 
 
@@ -42,7 +42,7 @@ def built(tmp_path_factory):
     (root / "data").mkdir()
     rng = np.random.default_rng(0)
     for name, shape in SHAPES.items():
-        savemat(root / "data" / f"{name}.mat", blobs(*shape, rng))
+        savemat(root / "data" / f"{name}Data.mat", blobs(*shape, rng))
     apart = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
     before = contents(root / "figures"), (root / "report.pdf").read_bytes()
     run = subprocess.run(
@@ -84,7 +84,7 @@ def test_it_is_marked_as_a_trial_and_names_the_users_files(built):
     pages = PdfReader(built / "build" / "quick" / "report.pdf").pages
     text = [" ".join(page.extract_text().split()) for page in pages]
     assert "Quick trial" in text[0]
-    assert all(f"user's file {name}.mat" in " ".join(text) for name in SHAPES)
+    assert all(f"user's file {name}Data.mat" in " ".join(text) for name in SHAPES)
 
 
 def test_every_claim_is_judged_and_none_is_about_a_ceiling(notebooks):

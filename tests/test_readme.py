@@ -28,7 +28,7 @@ def test_results_table_is_that_of_the_committed_reference():
 def test_reference_is_rounded_and_has_the_choice():
     frame = pd.DataFrame(
         {
-            "dataset": ["AData", "BData"],
+            "dataset": ["A", "B"],
             "network": "x",
             "train": 1.0,
             "validation": [90.04, 80.06],
@@ -38,7 +38,7 @@ def test_reference_is_rounded_and_has_the_choice():
     )
     chosen = pd.DataFrame({"learning_rate": [0.02], "momentum": [0.9], "edge": [0.4]})
     found = reference.reference(frame, chosen)
-    assert found.to_numpy()[1].tolist() == ["BData", "x", 80.1, 0.1, 85.1, 0.02, 0.9]
+    assert found.to_numpy()[1].tolist() == ["B", "x", 80.1, 0.1, 85.1, 0.02, 0.9]
     assert reference.rows(found) == [
         "| network | A | B |",
         "|---|---|---|",
@@ -78,7 +78,7 @@ def test_the_five_lines_train_a_new_architecture(monkeypatch):
     exec("\n".join(lines), scope)
     table = eval(last, scope)
     assert table["network"].tolist() == ["wide"]
-    assert table["validation"][0] > 100 / datasets.load("PeaksData").classes
+    assert table["validation"][0] > 100 / datasets.load("Peaks").classes
 
 
 def test_the_sweep_trains_every_network_with_every_rate_and_seed():

@@ -13,12 +13,12 @@ from data.recipes import RECIPES, draw, relabel
 from helpers.datasets import NAMES, load
 
 SIZES = {
-    "PeaksData": (2, 5, 25000, 6250),
-    "SwissRollData": (2, 2, 20000, 5000),
-    "GMMData": (5, 5, 25000, 6250),
+    "Peaks": (2, 5, 25000, 6250),
+    "SwissRoll": (2, 2, 20000, 5000),
+    "GMM": (5, 5, 25000, 6250),
 }
-EXPECTED = {"PeaksData": 0.936, "SwissRollData": 0.974, "GMMData": 0.975}
-LINEAR = {"PeaksData": 0.58, "SwissRollData": 0.53, "GMMData": 0.52}
+EXPECTED = {"Peaks": 0.936, "SwissRoll": 0.974, "GMM": 0.975}
+LINEAR = {"Peaks": 0.58, "SwissRoll": 0.53, "GMM": 0.52}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def fresh(name, n, seed=99):
     The densities are computed at the points themselves, not on a grid.
     """
     recipe, rng = RECIPES[name], np.random.default_rng(seed)
-    if name != "GMMData":
+    if name != "GMM":
         X = np.concatenate(recipe.points(rng, n), axis=1)
-        return X, {"PeaksData": peaks_at, "SwissRollData": swiss_at}[name](X)
+        return X, {"Peaks": peaks_at, "SwissRoll": swiss_at}[name](X)
     gaussians = recipes.mixture(np.random.default_rng(recipe.seed))
     X = np.concatenate(recipes.mixture_points(*gaussians, rng, n), axis=1)
     return X, recipes.mixture_density(*gaussians, X)
@@ -110,7 +110,7 @@ def test_classes_are_equal_before_label_noise(noiseless, name):
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("PeaksData", 0.016), ("SwissRollData", 0.019), ("GMMData", 0.016)],
+    [("Peaks", 0.016), ("SwissRoll", 0.019), ("GMM", 0.016)],
 )
 def test_label_noise(drawn, noiseless, name, wrong):
     """Positions stay; the share of wrong labels is as in the recipe, in every class."""
@@ -224,7 +224,7 @@ def test_swiss_roll_curves_and_noise(monkeypatch):
 
 @pytest.fixture(scope="module")
 def gaussians():
-    return recipes.mixture(np.random.default_rng(RECIPES["GMMData"].seed))
+    return recipes.mixture(np.random.default_rng(RECIPES["GMM"].seed))
 
 
 def test_mixture_is_as_described(gaussians):
@@ -253,7 +253,7 @@ def test_mixture_samples_have_its_moments(gaussians):
 
 
 def test_the_files_mixture_is_the_one_its_ceiling_uses(gaussians):
-    recipe = RECIPES["GMMData"]
+    recipe = RECIPES["GMM"]
     points = recipe.points(np.random.default_rng(recipe.seed), 1000)
     density = recipes.mixture_density(*gaussians, np.concatenate(points, axis=1))
     right = density.argmax(axis=0) == np.repeat(np.arange(5), 1000)
@@ -332,11 +332,11 @@ def test_ceiling_agrees_with_fresh_samples(ceilings, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_bayes_classifier_reaches_the_ceiling_on_the_files(drawn, ceilings, name):
     Yv, Cv = drawn[name]["Yv"].astype(float), drawn[name]["Cv"]
-    gaussians = recipes.mixture(np.random.default_rng(RECIPES["GMMData"].seed))
+    gaussians = recipes.mixture(np.random.default_rng(RECIPES["GMM"].seed))
     p = {
-        "PeaksData": peaks_at,
-        "SwissRollData": swiss_at,
-        "GMMData": lambda X: recipes.mixture_density(*gaussians, X),
+        "Peaks": peaks_at,
+        "SwissRoll": swiss_at,
+        "GMM": lambda X: recipes.mixture_density(*gaussians, X),
     }[name](Yv)
     accuracy = np.mean(p.argmax(axis=0) == Cv.argmax(axis=0))
     stored = float(ceilings[name]["ceiling"])
@@ -353,7 +353,7 @@ def test_ceiling_counts_label_noise(classes):
     answer = np.where(rng.random(truth.size) < 0.9, truth, wrong)
     scored = np.mean(answer == relabel(truth, classes, 0.3, rng))
     recipe = replace(
-        RECIPES["GMMData"], best=lambda _: (0.9, 0.01), classes=classes, redrawn=0.3
+        RECIPES["GMM"], best=lambda _: (0.9, 0.01), classes=classes, redrawn=0.3
     )
     accuracy, error = recipes.ceiling(recipe)
     assert abs(accuracy - scored) < 4 * np.sqrt(0.25 / truth.size)
@@ -362,7 +362,7 @@ def test_ceiling_counts_label_noise(classes):
 
 def test_redrawing_from_two_classes_is_flipping_half_as_often():
     recipe = replace(
-        RECIPES["SwissRollData"], best=lambda _: (0.99, 0.0), redrawn=2 * 0.019
+        RECIPES["SwissRoll"], best=lambda _: (0.99, 0.0), redrawn=2 * 0.019
     )
     flipped = 0.981 * 0.99 + 0.019 * 0.01
     assert recipes.ceiling(recipe)[0] == pytest.approx(flipped)
@@ -412,7 +412,7 @@ def test_the_density_of_samples_is_that_of_the_grid(density, likelihood):
 
 
 def test_there_is_no_bayes_classifier_of_a_users_file(our_data):
-    own = replace(load("PeaksData", our_data), seed=None)
+    own = replace(load("Peaks", our_data), seed=None)
     assert recipes.bayes_classes(own, own.Yv) is None
 
 
@@ -428,20 +428,22 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
         folder.mkdir(exist_ok=True)
         recipes.write(folder)
     files = {name: content for name, (content, *_) in contents(one).items()}
-    assert set(files) == {*(f"{name}.mat" for name in NAMES), "ceilings.csv"}
+    assert set(files) == {*(f"{name}Data.mat" for name in NAMES), "ceilings.csv"}
     assert files == {name: content for name, (content, *_) in contents(two).items()}
     for name in NAMES:
-        assert files[f"{name}.mat"].startswith(b"MATLAB 5.0 MAT-file, " + name.encode())
+        assert files[f"{name}Data.mat"].startswith(
+            b"MATLAB 5.0 MAT-file, " + name.encode()
+        )
         assert load(name, one).ceiling == pytest.approx(0.9, abs=0.02)
 
 
 def test_an_older_draw_of_ours_is_replaced(tmp_path, small):
     recipes.write(tmp_path)
     before = contents(tmp_path)
-    small["PeaksData"] = replace(small["PeaksData"], seed=77)
+    small["Peaks"] = replace(small["Peaks"], seed=77)
     recipes.write(tmp_path)
     after = contents(tmp_path)
-    assert load("PeaksData", tmp_path).seed == 77
+    assert load("Peaks", tmp_path).seed == 77
     assert after["GMMData.mat"] == before["GMMData.mat"]
     assert after["PeaksData.mat"][0] != before["PeaksData.mat"][0]
 
@@ -469,8 +471,8 @@ def test_interrupted_writing_can_be_repeated(tmp_path, small, monkeypatch):
 
 def foreign(folder):
     """A user's own Peaks under the name of our GMM: valid, but not drawn here."""
-    other = replace(RECIPES["PeaksData"], per_class=20, seed=123)
-    content = recipes.mat_bytes("GMMData", other, draw(other))
+    other = replace(RECIPES["Peaks"], per_class=20, seed=123)
+    content = recipes.mat_bytes("GMM", other, draw(other))
     (folder / "GMMData.mat").write_bytes(content)
 
 

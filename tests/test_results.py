@@ -115,11 +115,11 @@ def test_source_shows_the_code_itself():
 
 
 def test_provenance_names_versions_data_and_seeds():
-    data = {"GMMData": SimpleNamespace(source="drawn by somebody, seed 7")}
+    data = {"GMM": SimpleNamespace(source="drawn by somebody, seed 7")}
     shown, metadata = markdown(results.provenance(data, training_seeds=(1, 2)))
     rows = metadata["provenance"]
     assert rows["NumPy"] == np.__version__
-    assert rows["GMMData"] == "drawn by somebody, seed 7"
+    assert rows["GMM"] == "drawn by somebody, seed 7"
     assert rows["seeds: training seeds"] == "(1, 2)"
     assert set(rows) >= {"Python", "SciPy", "Matplotlib", "BLAS"}
     assert all(type(value) is str and value in shown for value in rows.values())

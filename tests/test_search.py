@@ -1,9 +1,11 @@
 """The choice of a learning rate: margins, worst seeds, equals, and sentences."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import search
+from helpers.experiments import ARCHITECTURES
 
 PAIRS = [(0.01, 0.9), (0.02, 0.9), (0.04, 0.9), (0.2, 0.0), (0.1, 0.9)]
 STEPS = [0.1, 0.2, 0.4, 0.2, 1.0]
@@ -135,3 +137,23 @@ def test_a_network_that_no_step_trains_has_a_choice_without_edge():
     nothing = np.full((5, 2), np.nan)
     found = chosen(nothing, nothing)
     assert (found.learning_rate, found.edge) == (0.01, 0.0)
+
+
+def test_every_try_meets_every_seed_and_the_records_find_their_places(blobs):
+    tries = [(0.01, 0.0), (0.02, 0.0), (0.05, 0.5), (3.0, 0.0)]
+    settings = {"seeds": (5, 7), "epochs": 2, "batch_size": 32}
+    networks = {"softmax": ARCHITECTURES["softmax"]}
+    found = search.run_tries(tries, {"blobs": blobs()}, networks, **settings)
+    (run,) = (result.run for result in found.values())
+    assert [*found] == [("blobs", "softmax")]
+    assert run.seeds == (5, 7) * 4
+    assert run.learning_rate[::2] == run.learning_rate[1::2] == (0.01, 0.02, 0.05, 3)
+    assert run.momentum == (0, 0, 0, 0, 0.5, 0.5, 0, 0)
+    for name in ("validation_loss", "train_loss"):
+        losses, accuracies = (
+            np.stack([r.final(key) for r in found.values()]).reshape(1, 4, 2)
+            for key in (name, "train_accuracy")
+        )
+        expected = search.choose(tries, losses, accuracies)
+        chosen = search.choose_from(tries, found.values(), name)
+        pd.testing.assert_frame_equal(chosen.tries, expected.tries)
