@@ -256,10 +256,8 @@ def certify(item, claim, tests):
 
 def all_pass(tests):
     """Return True if all tests pass, False if any fails, None if it cannot be told."""
-    verdicts = [test.verdict for test in tests]
-    if "FAIL" in verdicts:
-        return False
-    return True if verdicts and "refused" not in verdicts else None
+    truths = {"pass": True, "FAIL": False, "refused": None}
+    return all_hold(truths[test.verdict] for test in tests)
 
 
 def tally(tests):
