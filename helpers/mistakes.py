@@ -35,7 +35,7 @@ class Mistake:
 
 def failed(tests):
     """Return the blocks that fail at least one test."""
-    return {t.name.rpartition(": ")[2] for t in tests if t.verdict == "FAIL"}
+    return {t.block for t in tests if t.verdict == "FAIL"}
 
 
 # Losses: (W, b, X, C, G, right gradients) → wrong gradients of W, b and X -------------

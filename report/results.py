@@ -96,13 +96,13 @@ def typeset(text):
 
 
 def check_table(tests, by=("function", "block")):
-    """Return a row per derivative, "function: block", with the worst of its tests.
+    """Return a row per derivative, a block of a function, with the worst of its tests.
 
     That is the order farthest from 1, the smallest order of the second residual, the
     largest relative errors. A missing order is that of an affine function, whose second
     residual is rounding noise. `by` = ("function",) sums up the blocks as well.
     """
-    names = [test.name.rsplit(": ", 1) for test in tests]
+    names = [(test.function, test.block) for test in tests]
     frame = pd.DataFrame(names, columns=["function", "block"]).assign(tests=1)
     frame[ORDERS] = [test.orders for test in tests]
     for kind, column in ERRORS.items():

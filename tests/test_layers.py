@@ -95,7 +95,6 @@ def test_at_the_kink_of_relu_the_checks_refuse_to_judge(layer):
     _, kept = layer.forward(x, *theta)
     b = theta[1]
     check = checks.central_difference_test(
-        "ReLU: b",
         lambda b: layer.forward(x, theta[0] + 1, b, *theta[2:])[0],
         b,
         lambda d: layer.jvp(kept, x, theta[0], d, *theta[2:]),

@@ -53,5 +53,5 @@ def test_right_tests_cover_everything():
 
 def test_failed_counts_failures_only():
     verdicts = {"a": "pass", "b": "FAIL", "c": "refused"}
-    tests = [checks.Check(f"f: {k}", "", v, 0, 0, 0) for k, v in verdicts.items()]
+    tests = [checks.Check("", v, block=block) for block, v in verdicts.items()]
     assert failed(tests) == {"b"}

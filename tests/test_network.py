@@ -69,7 +69,6 @@ def test_samples_shared_by_a_stack_have_one_gradient_per_replica(draw, kind):
     network = build(kind(4), replicas=3)
     (X, C), rng = draw(), np.random.default_rng(0)
     shared = checks.gradient_test(
-        "stack: parameters",
         lambda flat: network.with_parameters(flat).value(X, C),
         network.parameters,
         network.gradient(X, C),

@@ -125,8 +125,8 @@ def test_provenance_names_versions_data_and_seeds():
     assert all(type(value) is str and value in shown for value in rows.values())
 
 
-def check(name="f: x", kind="transpose", verdict="pass", error=np.nan, **numbers):
-    return checks.Check(name, kind, verdict, 0, 0, error, **numbers)
+def check(kind="transpose", verdict="pass", error=np.nan, **fields):
+    return checks.Check(kind, verdict, 0, 0, error, **fields)
 
 
 @pytest.mark.parametrize("factor", [1, 1.01])
@@ -158,8 +158,8 @@ def test_a_check_table_shows_the_worst_of_each_number():
         *(check(kind="Taylor", orders=o) for o in ((1.01, 2), (0.97, 2.1), (1.02, 3))),
         check(kind="transpose", error=5e-16),
         check(kind="complex step", error=1e-16),
-        check("f: y", kind="central difference", error=1e-9),
-        check("g: x", kind="Taylor", orders=(1, np.nan)),
+        check("central difference", error=1e-9, block="y"),
+        check("Taylor", orders=(1, np.nan), function="g"),
     ]
     table = results.check_table(tests)
     assert table["block"].tolist() == ["x", "y", "x"]
@@ -196,7 +196,7 @@ def test_comparisons_are_named_by_their_keys_and_saved_with_their_word():
 
 
 def outcome(verdict, kind="Taylor", order=2.0, error=0.5):
-    return checks.Check("f: W", kind, verdict, 1, 1, error, orders=(1.0, order))
+    return checks.Check(kind, verdict, 1, 1, error, orders=(1.0, order))
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,14 @@ def test_a_refused_check_certifies_nothing(verdicts, word, number):
     said, _ = markdown(claims.certify("2.1.1", "It is right", map(outcome, verdicts)))
     assert f"(2.1.1): {word}." in said
     assert f"It is right: {number}" in said
+
+
+def test_all_pass_has_three_answers():
+    good, bad, none = map(outcome, ("pass", "FAIL", "refused"))
+    assert claims.all_pass([good, good]) is True
+    assert claims.all_pass([good, none, bad]) is False
+    assert claims.all_pass([good, none]) is None
+    assert claims.all_pass([]) is None
 
 
 def test_a_tally_has_the_worst_of_every_kind():
