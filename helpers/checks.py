@@ -419,8 +419,9 @@ def restrict(f, arguments, block):
 
 def broadcast(f, x):
     """Return f with one number per replica of x, also where it does not use x."""
-    own = (1,) * np.ndim(f(x))
-    return lambda X: f(X) + np.zeros((*X.shape[: X.ndim - x.ndim], *own))
+    value = np.asarray(f(x))
+    own, zero = (1,) * value.ndim, value.dtype.type(0)  # float32 is to stay visible
+    return lambda X: f(X) + np.full((*X.shape[: X.ndim - x.ndim], *own), zero)
 
 
 def layer_tests(function, layer, x, rng, analytic=True):

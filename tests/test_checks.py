@@ -805,6 +805,9 @@ def test_single_precision_is_converted_or_refused(draw):
         tests = checks.gradient_test(f, np.ones(3), g, rng())
         assert verdicts(tests) == {"refused"}
         assert "float64" in str(tests[0])
+        arguments = {"x": np.ones(3)}
+        tests = checks.gradient_tests("f", f, lambda x, g=g: (g,), arguments, rng())
+        assert verdicts(tests) == {"refused"}
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-20, 1e-12])
