@@ -266,7 +266,7 @@ def tally(tests):
     refused = sum(test.verdict == "refused" for test in tests)
     orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
     told += [f"{refused} refused"] if refused else []
-    told += [f"lowest order {min(orders):.2f}"] if orders else []
+    told += [f"lowest order {min(orders):.1f}"] if orders else []
     for kind, column in ERRORS.items():
         errors = [t.error for t in tests if t.kind == kind and not np.isnan(t.error)]
         told += [f"{kind} {bounded(max(errors), LIMITS[column])}"] if errors else []

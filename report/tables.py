@@ -47,7 +47,7 @@ def joint_title(name, tests):
     """Say how many of the tests of `name` pass and their lowest order."""
     passed = sum(test.passed for test in tests)
     orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
-    least = f"lowest order {min(orders):.2f}" if orders else "rounding noise"
+    least = f"lowest order {min(orders):.1f}" if orders else "rounding noise"
     return f"{name}\n{passed} of {len(tests)} pass, {least}"
 
 

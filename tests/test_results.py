@@ -202,7 +202,7 @@ def outcome(verdict, kind="Taylor", order=2.0, error=0.5):
 @pytest.mark.parametrize(
     ("verdicts", "word", "number"),
     [
-        (["pass", "pass"], "holds", "2 of 2 pass, lowest order 2.00"),
+        (["pass", "pass"], "holds", "2 of 2 pass, lowest order 2.0"),
         (["pass", "FAIL", "refused"], "does not hold", "1 of 3 pass, 1 refused, "),
         (["pass", "refused"], "undecided", "1 of 2 pass, 1 refused, "),
         ([], "undecided", "0 of 0 pass."),
@@ -233,7 +233,7 @@ def test_a_tally_has_the_worst_of_every_kind():
         outcome("refused", "complex step", np.nan, np.nan),
     ]
     assert claims.tally(tests) == (
-        "5 of 7 pass, 1 refused, lowest order 1.96, central difference < 1e-07, "
+        "5 of 7 pass, 1 refused, lowest order 2.0, central difference < 1e-07, "
         "complex step < 1e-13, transpose 2e-03"
     )
 
