@@ -36,10 +36,9 @@ def blobs(features, classes, samples, rng):
 def built(tmp_path_factory):
     """A copy of the project with other data, and its quick report."""
     root = tmp_path_factory.mktemp("other") / "project"
-    away = shutil.ignore_patterns("__pycache__", ".*", "build", "data", "mutants")
-    shutil.copytree(ROOT, root, ignore=away)
+    away = ("__pycache__", ".*", "build", "mutants", "*.mat", "ceilings.csv")
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*away))
     (root / ".venv").symlink_to(ROOT / ".venv")
-    (root / "data").mkdir()
     rng = np.random.default_rng(0)
     for name, shape in SHAPES.items():
         savemat(root / "data" / f"{name}Data.mat", blobs(*shape, rng))
