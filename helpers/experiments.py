@@ -5,6 +5,7 @@ Runs are independent, so `run_all` spreads them over all cores, or over the mach
 a cluster; the numbers do not depend on how many there are.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -222,8 +223,10 @@ def gradient_norms(network, data, samples=1000):
     some = slice(None, None, -(-data.Yt.shape[-1] // samples))
     X, C, theta = data.Yt[..., some], data.Ct[..., some], network.parameters
 
+    copied = copy.deepcopy(network)  # whose layers may keep what is recorded
+
     def squares(theta, X, C):
-        own = network.with_parameters(theta)
+        own = copied.with_parameters(theta)
         gradients = own.split(own.gradient(X, C))
         return [sum((g**2).sum(axis=(-2, -1)) for g in blocks) for blocks in gradients]
 

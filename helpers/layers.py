@@ -81,6 +81,8 @@ class Layer:
     - `forward(x, *θ)` returns y and what the backward pass needs, `kept`;
     - `backward(kept, dy)` returns Jᵀ dy: dx, then a tuple with one dθ per block;
     - `jvp(kept, dx, *dθ)` returns J (dx, dθ), the change of y to first order.
+
+    Every sample, a column, is treated by itself.
     """
 
     gains = {}

@@ -160,12 +160,13 @@ class Network:
     def recorded(self, X, C):
         """Return the same network, with `judge` compiled for samples like these.
 
-        Its layers and its loss must not be changed any more. In float64 it is NumPy
-        that judges: who asks for these digits wants them.
+        Its layers and its loss are taken as they are now. In float64 it is NumPy that
+        judges: who asks for these digits wants them.
         """
+        own = copy.deepcopy(self)  # layers that keep something keep no recorded array
 
         def judge(theta, X, C):
-            return self.with_parameters(theta).judge(X, C)
+            return own.with_parameters(theta).judge(X, C)
 
         other, batch = copy.copy(self), min(CHUNK, X.shape[-1])
         single, state = self.parameters.dtype == np.float32, [self.parameters]

@@ -4,6 +4,7 @@ Everything here asks of a network only `parameters`, a flat array (..., P) that 
 changed in place, and `gradient(X, C)`; the default record also asks for `evaluate`.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -108,16 +109,16 @@ def compile_epoch(network, optimizer, X, C, batch_size):
 
     The state of a replica is θ, v and a vector of η, μ and λ.
     """
-    theta = network.parameters
+    theta, own = network.parameters, copy.deepcopy(network)
     settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
     for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
         settings[..., n, None] = getattr(optimizer, name)
     state = [theta, np.zeros_like(theta), settings.copy()]
 
     def step(theta, velocity, settings, X, C):
-        own = SGD(*(settings[..., n, None] for n in range(3)), velocity)
-        own.update(theta, network.with_parameters(theta).gradient(X, C))
-        velocity[...] = own.velocity
+        sgd = SGD(*(settings[..., n, None] for n in range(3)), velocity)
+        sgd.update(theta, own.with_parameters(theta).gradient(X, C))
+        velocity[...] = sgd.velocity
         return ()
 
     programs = engine.programs(step, state, X, C, batch_size)

@@ -542,7 +542,7 @@ def test_why_numpy_trains_is_said_once(blobs, capsys):
         sgd.train(network, blobs(), rng=rng, epochs=1, progress=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "by plain NumPy, which is slower: the compiled engine has no np.where"
+        "by plain NumPy, which is slower: the compiled engine does not do np.where"
     ]
 
 
@@ -555,6 +555,32 @@ def test_a_function_that_fails_on_a_record_is_left_to_numpy(capsys):
     one = np.ones((1, 4), np.float32)
     assert engine.programs(masked, [np.ones(3, np.float32)], one, one, 4) is None
     assert "cannot record it (IndexError: " in capsys.readouterr().out
+
+
+class RunningMean(Layer):
+    """y = x − a mean that moves with every pass."""
+
+    def __init__(self, width):
+        self.inputs, self.outputs, self.shapes = width, width, {}
+        self.mean, self.seen = np.zeros((width, 1), np.float32), []
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(axis=-1, keepdims=True)
+        self.seen.append(self.mean)
+        return x - self.mean, None
+
+    def backward(self, kept, dy):
+        return dy, ()
+
+
+def test_a_layer_that_keeps_something_is_left_to_numpy_and_keeps_plain_arrays(blobs):
+    ends = []
+    for plain in (False, True):
+        layers = [HiddenLayer(2, 4), RunningMean(4), OutputLayer(4, 3)]
+        network = Network(layers, np.random.default_rng(0))
+        ends.append(trained(network, blobs(), plain, rng=rngs(1, ()))[0])
+        assert {type(mean) for mean in layers[1].seen} == {np.ndarray}
+    np.testing.assert_array_equal(*ends)
 
 
 RUN = """
