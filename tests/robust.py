@@ -166,8 +166,8 @@ def made(folder, chapters):
     for path in (folder / "build" / "digests").glob("*.txt"):
         if chapters and path.name[0] not in chapters:
             continue
-        lines = sorted(path.read_text().split())
-        files[f"{path.stem}, {len(lines)} trainings"] = "".join(lines).encode()
+        if lines := sorted(path.read_text().split()):
+            files[f"{path.stem}, {len(lines)} trainings"] = "".join(lines).encode()
     return {name: hashlib.sha256(files[name]).hexdigest() for name in files}
 
 
