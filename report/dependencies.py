@@ -17,15 +17,20 @@ ROOMS = ("helpers", "report", "data")
 DATA = "build/data.sum"  # changes with the content of data/ (see the Makefile)
 
 
-def imports(code):
-    """Return the modules of the rooms that Python code imports, as room/name."""
+def imported(code):
+    """Return the names that Python code imports, as lists of their parts."""
     names = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    paths = [name.split(".") for name in names]
+    return [name.split(".") for name in names]
+
+
+def imports(code):
+    """Return the modules of the rooms that Python code imports, as room/name."""
+    paths = imported(code)
     return {"/".join(path[:2]) for path in paths if path[0] in ROOMS and path[1:]}
 
 

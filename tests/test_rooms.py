@@ -1,9 +1,10 @@
 """Imports lead one way: data, engine ← helpers ← report ← benchmarks."""
 
-import ast
 from pathlib import Path
 
 import pytest
+
+from report.dependencies import imported
 
 ROOT = Path(__file__).parent.parent
 BELOW = {
@@ -15,25 +16,19 @@ BELOW = {
 }
 
 
-def imported(code):
-    """Return the first part of the name of each module that Python code imports."""
-    names = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
-    return {name.split(".")[0] for name in names}
+def first_parts(code):
+    """Return the packages that Python code imports from."""
+    return {path[0] for path in imported(code)}
 
 
 def test_imports_are_found():
     code = "import a.b, c\ndef f():\n    from d.e import g"
-    assert imported(code) == {"a", "c", "d"}
+    assert first_parts(code) == {"a", "c", "d"}
 
 
 @pytest.mark.parametrize("room", BELOW)
 def test_a_room_imports_from_none_above(room):
     paths = list((ROOT / room).glob("*.py"))
     assert paths
-    rooms = set().union(*(imported(path.read_text("utf-8")) for path in paths))
+    rooms = set().union(*(first_parts(path.read_text("utf-8")) for path in paths))
     assert rooms & {*BELOW} <= BELOW[room]
