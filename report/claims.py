@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from helpers.network import is_correct
 from report.results import ERRORS, LIMITS, Output, bounded, typeset
 
 CONFIDENCE = 0.95
-CHUNK = 512  # samples that a stack answers at a time
-WORDS = {True: "holds", False: "does not hold", None: "undecided"}
+WORDS = {
+    "check": {True: "Passed", False: "Failed", None: "Undecided"},
+    "finding": {True: "Confirmed", False: "Not confirmed", None: "Undecided"},
+}
+MARKS = {True: "✓", False: "✗", None: "?"}
 
 
 def interval(values, comparisons=1):
@@ -122,6 +124,14 @@ def deciding(compared):
     return min(compared, key=lambda c: c.low)
 
 
+def within(values, bound, comparisons=1):
+    """Return whether the mean lies within ±bound: None where its interval leaves it."""
+    _, low, high = interval(values, comparisons)
+    if low > bound or high < -bound:
+        return False
+    return True if -bound < low and high < bound else None
+
+
 def below(low, high, limit):
     """Return whether an interval lies below a limit: None if it contains the limit."""
     if high < limit or low > limit:
@@ -144,114 +154,77 @@ def spreads(values):
     """
     values = np.asarray(values, float)
     seeds = values.shape[1]
-    within = values.var(axis=1, ddof=1).mean()
+    inside = values.var(axis=1, ddof=1).mean()
     between = seeds * values.mean(axis=1).var(ddof=1)
-    return np.sqrt(max(between - within, 0) / seeds), np.sqrt(within)
+    return np.sqrt(max(between - inside, 0) / seeds), np.sqrt(inside)
 
 
-def percent(result, part):
-    """Return final accuracies in %, one per replica, NaN where it has failed."""
-    return 100 * np.where(result.failed(), np.nan, result.final(f"{part}_accuracy"))
+# What is said of it -------------------------------------------------------------------
 
 
-def validation(result):
-    """Return the final validation accuracies in %, NaN where a replica has failed."""
-    return percent(result, "validation")
+def check(item, claim, holds, number):
+    """State what must hold, such as a right gradient, and by which number it does.
 
-
-def gap(result):
-    """Return training − validation accuracy in points, one value per replica."""
-    return percent(result, "train") - validation(result)
-
-
-def averaged_accuracy(result, data):
-    """Return the validation accuracy of the replicas' averaged probabilities, in %.
-
-    Samples go through in chunks that fit a cache; failed replicas have no voice.
+    `item` is the assignment's. `holds` is True, False, or None where the evidence
+    leaves it undecided.
     """
-    m, right, sound = data.Yv.shape[1], 0, ~result.failed()
-    for start in range(0, m, CHUNK):
-        part = slice(start, start + CHUNK)
-        probabilities = result.network.probabilities(data.Yv[:, part])[sound]
-        right += np.count_nonzero(
-            is_correct(probabilities.mean(axis=0), data.Cv[:, part])
-        )
-    return 100 * right / m
+    return verdict("check", item, claim, holds, number)
 
 
-def summary(results, data=None):
-    """Return a table with one row per run: final accuracies in %, mean and sd.
+def finding(item, claim, holds, number, reported=False):
+    """State what may come out either way, how it came out, and the number that decides.
 
-    "failed" counts the replicas that have failed; all else is about the others. "low"
-    and "high" bound the mean validation accuracy, with a confidence of 95 %. With
-    `data` the best possible accuracy, and the distance to it, stand beside it.
+    `reported` marks a conclusion of the report that this project began from: the last
+    page says what has become of each.
     """
-    rows = []
-    for result in results:
-        row = {
-            "dataset": result.run.dataset,
-            "network": result.run.architecture,
-            "parameters": result.network.parameters.shape[-1],
-            "replicas": len(result.run.seeds),
-            "failed": int(result.failed().sum()),
-        }
-        for part in ("train", "validation"):
-            values = pd.Series(percent(result, part))
-            row[part], row[f"{part} sd"] = values.mean(), values.std()
-        row["low"], row["high"] = interval(validation(result))[1:]
-        if data:
-            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
-            row["to ceiling"] = row["ceiling"] - row["validation"]
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return verdict("finding", item, claim, holds, number, reported=reported)
 
 
-def verdict(item, claim, holds, number):
-    """State a claim about an item of the assignment, whether it holds, and by what.
-
-    `holds` is True, False, or None where the evidence leaves it undecided.
-    """
+def verdict(kind, item, claim, holds, number, reported=False):
+    """State a check or a finding; see `WORDS` and `MARKS` for how it reads."""
     holds = None if pd.isna(holds) else bool(holds)
-    claim, number = typeset(claim), typeset(number)
+    claim, number, word = typeset(claim), typeset(number), WORDS[kind][holds]
     return Output(
-        f"**Verdict ({item}): {WORDS[holds]}.** {claim}: {number}.",
-        verdict={"item": item, "claim": claim, "holds": holds, "number": number},
+        f"{MARKS[holds]} **{word} ({item}).** {claim}: {number}.",
+        verdict={"item": item, "kind": kind, "claim": claim, "holds": holds}
+        | {"word": word, "number": number, "reported": reported},
     )
 
 
-def better(item, claim, compared):
-    """State a claim that holds if all comparisons {name: Comparison} say "better".
+def better(item, claim, compared, reported=False):
+    """State a finding: in all comparisons {name: Comparison} one is the better.
 
     The number is the comparison that decides it, in points.
     """
     c = deciding(compared.values())
     (name, *_) = (name for name, one in compared.items() if one is c)
     holds = all_hold(one.larger for one in compared.values())
-    return verdict(item, claim, holds, f"{c} points ({name})")
+    return finding(item, claim, holds, f"{c} points ({name})", reported)
 
 
-def answer(item, question, holds, yes, no, number):
+def answer(item, question, holds, yes, no, number, evidence):
     """Answer an item of the assignment, for the first page of the report.
 
     The sentence is `yes` where `holds` is True, `no` where it is False; where it is
-    None, it says that this is undecided. `number` is what the sentence rests on.
+    None, it says that this is undecided. `number` is what the sentence rests on, and
+    `evidence` the name of the figure or table that shows it.
     """
-    unsure = f"Undecided: {yes[0].lower()}{yes[1:]}"
+    unsure = f"Undecided: {yes}"
     said = {True: yes, False: no}.get(None if pd.isna(holds) else bool(holds), unsure)
-    number = typeset(number)
+    found = {"answer": typeset(said), "number": typeset(number), "evidence": evidence}
     return Output(
-        f"**Answer to {item}.** {said} ({number}.)",
-        answer={"item": item, "question": question, "answer": said, "number": number},
+        f"**Answer to {item}.** {found['answer']} ({found['number']}.)",
+        answer={"item": item, "question": question} | found,
     )
 
 
 def certify(item, claim, tests):
-    """State a claim that holds if all tests pass, and what they found.
+    """State the check that all tests pass, and what they found.
 
     One failure refutes it; tests that refuse to judge, or none at all, decide nothing.
     """
     tests = list(tests)
-    return verdict(item, claim, all_pass(tests), tally(tests))
+    return check(item, claim, all_pass(tests), tally(tests))
 
 
 def all_pass(tests):

@@ -1,24 +1,23 @@
 """Every picture of the report, drawn at the size it is printed.
 
-What is shown becomes one tidy table; a picture is drawn from that table alone, and
-`save` writes both to `figures/`: the picture as SVG, the table as CSV beside it.
+Each function below takes the name of the picture and what it shows, makes one tidy
+table of that (see `tables`), draws the picture from the table, and writes both to
+`figures/`: the picture as SVG, the table as CSV beside it.
 """
 
 import io
-from functools import partial
+from functools import partial, wraps
 from itertools import cycle, product
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from IPython.display import SVG
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from report import results, svg
-from report.tables import FLOOR, PARTS, loss_text
+from report import results, svg, tables
 
 STYLE = mpl.rc_params_from_file(
     Path(__file__).with_suffix(".mplstyle"), use_default_template=False
@@ -38,30 +37,70 @@ PALETTE = ListedColormap([*BRIGHT, *OTHERS])
 CLASSES = {"cmap": PALETTE, "vmin": 0, "vmax": 9}
 PIXELS = {"origin": "lower", "interpolation": "nearest", "alpha": 0.45, **CLASSES}
 DOTS = {"linewidths": 0, "rasterized": True, **CLASSES}
-TWINS = ("train", -0.12, "s", 2), ("validation", 0.12, "o", 1)  # side by side
-SHADES = 0.1, 100  # % above the lowest of a heat map
 ANCHOR = 2.0**-7  # the step at which a guide meets its residual
 
 
-def save(fig, name, table):
-    """Write figures/<name>.svg and the table drawn as .csv; show the figure."""
+class Picture:
+    """An SVG picture, named so that the text can speak of it: "Figure `name`"."""
+
+    def __init__(self, drawn, name, alt):
+        """Keep the picture, the name of its file, and what it shows in words."""
+        self.svg, self.name, self.alt = drawn, name, alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {"image/svg+xml": self.svg, "text/plain": self.alt}
+        return data, {"label": self.name, "alt": self.alt}
+
+
+def save(fig, name, table=None):
+    """Write figures/<name>.svg, and the table drawn as .csv; return the Picture."""
     buffer = io.StringIO()
     with style():
         fig.savefig(buffer, format="svg", metadata={"Date": None})
-    picture = svg.compress(buffer.getvalue(), name)
-    results.write(f"{name}.svg", picture)
-    results.write_csv(table, name, digits=4)  # no eye sees more in a picture
-    return SVG(picture)
+    drawn = svg.compress(buffer.getvalue(), name)
+    results.write(f"{name}.svg", drawn)
+    if table is not None:
+        results.write_csv(table, name, digits=4)  # no eye sees more in a picture
+    return Picture(drawn, name, describe(fig))
 
 
-@style()
+def describe(fig):
+    """Say in words what the panels of a figure show: titles, axes, legend."""
+    axes = [ax for ax in fig.axes if ax.get_visible()]
+    texts = {
+        "panels": [ax.get_title() for ax in axes],
+        "across": [ax.get_xlabel() for ax in axes],
+        "up": [ax.get_ylabel() for ax in axes],
+        "legend": [t.get_text() for box in fig.legends for t in box.get_texts()],
+        "text": [t.get_text() for ax in axes for t in ax.texts][:12],
+    }
+    said = {
+        name: ", ".join(dict.fromkeys(filter(None, some)))
+        for name, some in texts.items()
+    }
+    parts = [f"{name}: {text}" for name, text in said.items() if text]
+    kind = f"Picture of {len(axes)} panel{'s' * (len(axes) > 1)}"
+    return "; ".join([kind, *parts]).replace("\n", ", ")
+
+
+def picture(draw):
+    """Make of draw(...) → (figure, table) a function (name, ...) that saves both."""
+
+    @wraps(draw)
+    def saved(name, *args, **options):
+        with style():
+            fig, table = draw(*args, **options)
+        return save(fig, name, table)
+
+    return saved
+
+
 def panels(rows, columns, height=2.1, **options):
     """Return a figure of text width and its axes, always (rows, columns)."""
     fig = Figure(figsize=(WIDTH, height * rows))
     return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 
-@style()
 def facets(table, by, labels=("", ""), columns=None, height=2.1, **options):
     """Return a figure, its axes (rows, columns) and its panels: axes, title, part.
 
@@ -86,7 +125,6 @@ def facets(table, by, labels=("", ""), columns=None, height=2.1, **options):
     return fig, axes, found
 
 
-@style()
 def legend_below(fig, axes, place="center", ncols=4):
     """Put one legend of these panels under all of them, each label once."""
     pairs = [zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes]
@@ -108,28 +146,29 @@ def draw_band(ax, x, middle, low, high, edge=0, **look):
     return line
 
 
-@style()
-def residuals(table, titles, panel="test", columns=3, height=1.75):
-    """Draw what `tables.residuals` returns, a panel for each value of column `panel`.
+@picture
+def residuals(tests, columns=3, height=1.75):
+    """Draw the residuals of Taylor or Jacobian tests against the step.
 
-    One test in a panel is drawn as markers along grey guides with the slopes 1 and 2,
-    several as thin lines. `titles` are those of the panels.
+    A list of tests has a panel for each, markers along grey guides with the slopes 1
+    and 2; a dict {title: tests} a panel for each entry, its tests as thin lines.
     """
+    table = tables.residuals(tests)
     labels = "step ε", "residual"
-    fig, axes, parts = facets(table, [panel], labels, columns, height, **SHARED)
-    for (ax, _, part), text in zip(parts, titles, strict=True):
-        ax.set_title(text)
+    fig, axes, parts = facets(table, ["panel"], labels, columns, height, **SHARED)
+    for ax, title, part in parts:
+        ax.set_title(title.replace(": ", "\n", 1))
         for _, rows in part.groupby("test", sort=False):
-            draw_residuals(ax, rows, thin=panel != "test")
-    axes[0, 0].set(ylim=(FLOOR / 3, 1e2), xticks=[1e-9, 1e-6, 1e-3, 1])
+            draw_residuals(ax, rows, thin=isinstance(tests, dict))
+    axes[0, 0].set(ylim=(tables.FLOOR / 3, 1e2), xticks=[1e-9, 1e-6, 1e-3, 1])
     legend_below(fig, axes[0])
-    return fig
+    return fig, table
 
 
 def draw_residuals(ax, rows, thin):
     """Draw both residuals of one test, as thin lines or as markers along guides."""
     steps = rows["step"].to_numpy()
-    for number, (part, marker) in enumerate(zip(PARTS, "o^", strict=True), 1):
+    for number, (part, marker) in enumerate(zip(tables.PARTS, "o^", strict=True), 1):
         residual = rows[part].to_numpy()
         look = {"linestyle": STYLES[number], "linewidth": 0.6}
         if not thin:
@@ -140,7 +179,7 @@ def draw_residuals(ax, rows, thin):
         ax.loglog(steps, residual, color=COLOURS[number], label=part, **look)
 
 
-@style()
+@picture
 def step_errors(table, rounding):
     """Draw the errors of difference quotients, a column each, against column "step".
 
@@ -155,26 +194,33 @@ def step_errors(table, rounding):
     ax.fill_between(ends, low, high, zorder=1, **look)
     ax.set(xlabel="step", ylabel="relative error")
     legend_below(fig, [ax])
-    return fig
+    return fig, table
 
 
-@style()
-def curves(table, rows, ceilings=None, height=2.1):
-    """Draw what `tables.curves` returns, mean ± sd, a column of panels per dataset.
+@picture
+def curves(found, rows, data=None, window=None, height=2.1):
+    """Draw mean ± sd of histories, {(dataset, run): Result}, a column per dataset.
 
     `rows` maps the label of each row of panels to its quantities: in % are fractions,
-    with the known ones of `ceilings` (dataset → fraction); a loss has a log axis, where
-    no band goes below a third of the mean. Where a row has two quantities, colours tell
-    runs and line styles quantities.
+    with the ceilings of `data` where known; a loss has a log axis, where no band goes
+    below a third of the mean. Where a row has two quantities, colours tell runs and
+    line styles quantities. With a `window` panels in % show so many points below the
+    highest mean, and what lies lower is not seen.
     """
-    fig, axes = panels(len(rows), table["dataset"].nunique(), height, **ALIGNED)
+    quantities = dict.fromkeys(q for names in rows.values() for q in names)
+    table = tables.curves(found, list(quantities))
+    share = {"sharex": "col", "sharey": False if window else "row"}
+    fig, axes = panels(len(rows), table["dataset"].nunique(), height, **share)
     parts = table.groupby("dataset", sort=False)
-    pairs = any(len(quantities) > 1 for quantities in rows.values())
+    pairs = any(len(names) > 1 for names in rows.values())
     for column, (dataset, part) in zip(axes.T, parts, strict=True):
-        for ax, (label, quantities) in zip(column, rows.items(), strict=True):
-            draw_curves(ax, part, quantities, label, pairs)
-            if label.endswith("%"):
-                draw_ceiling(ax, (ceilings or {}).get(dataset))
+        for ax, (label, names) in zip(column, rows.items(), strict=True):
+            draw_curves(ax, part, names, label, pairs)
+            if label.endswith("%") and window:
+                top = 100 * part[names].max().max()
+                ax.set_ylim(top - window, top + window / 12)
+            if label.endswith("%") and data:
+                draw_ceiling(ax, data[dataset].ceiling)
         column[0].set_title(dataset)
         column[-1].set_xlabel("epoch")
     for ax, label in zip(axes[:, 0], rows, strict=True):
@@ -182,7 +228,7 @@ def curves(table, rows, ceilings=None, height=2.1):
         if label.endswith("loss"):
             mark_finely(ax.yaxis)
     legend_below(fig, axes[0] if pairs else axes.flat)
-    return fig
+    return fig, table
 
 
 def draw_curves(ax, part, quantities, label, pairs):
@@ -208,31 +254,34 @@ def mark_finely(axis):
         axis.set(major_locator=marks, major_formatter="{x:g}", minor_formatter="")
 
 
-@style()
-def ranges(table, x, ylabel, levels=(), slopes=(), **options):
-    """Draw what `tables.ranges` returns against column `x`: mean and range, log axes.
+@picture
+def ranges(found, x, ylabel, levels=(), slopes=(), **options):
+    """Draw mean and range of {panel: {run: values (records[, R])}}, log axes.
 
-    Epochs are counted from 0 on a linear axis; else each column has its own legend.
-    `levels` maps (panel, run) to a predicted level, drawn dotted; `slopes` to a power,
-    drawn as a grey guide somewhat below the end of that line.
+    `x` is a pair: the label of the axis and its units in an epoch; "epoch" alone counts
+    epochs from 0 on a linear axis. `levels` maps (panel, run) to a predicted level,
+    drawn dotted; `slopes` to a power, drawn as a grey guide below the end of that line.
     """
     linear = x == "epoch"
-    fig, axes, parts = facets(table, ["panel"], (x, ylabel), **SHARED, **options)
+    label, unit = (x, 1) if linear else x
+    table = tables.ranges(found, np.arange if linear else tables.log_records)
+    table.insert(2, label, unit * table.pop("epoch"))
+    fig, axes, parts = facets(table, ["panel"], (label, ylabel), **SHARED, **options)
     for ax, panel, part in parts:
         ax.set(xscale="linear" if linear else "log", yscale="log")
         for run, rows in part.groupby("run", sort=False):
             limits = rows["mean"], rows["least"], rows["greatest"]
-            line = draw_band(ax, rows[x], *limits, label=run)
+            line = draw_band(ax, rows[label], *limits, label=run)
             if (panel, run) in levels:
                 ax.axhline(levels[panel, run], color=line.get_color(), **DOTTED)
             if (panel, run) in slopes:
-                draw_slope(ax, rows[x].to_numpy(), rows["mean"], slopes[panel, run])
+                draw_slope(ax, rows[label].to_numpy(), rows["mean"], slopes[panel, run])
     if linear:
         axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
         legend_below(fig, axes[0])
     for column, place in zip(axes.T, () if linear else ("left", "right"), strict=False):
         legend_below(fig, column, place, ncols=2)
-    return fig
+    return fig, table
 
 
 def draw_slope(ax, x, y, power):
@@ -243,12 +292,12 @@ def draw_slope(ax, x, y, power):
     ax.text(x[at], 0.7 * line[at], f"slope −{-power:g}", size=7, ha="right", va="top")
 
 
-@style()
-def trends(table, x, y, by=("dataset",), ceilings=None, log="x", height=2.2):
+@picture
+def trends(table, x, y, by=("dataset",), data=None, log="x", height=2.2):
     """Draw column `y` against column `x`, a line per network, a panel for each of `by`.
 
     Columns "low" and "high" are drawn as error bars; `log` names the logarithmic axis.
-    `ceilings` maps titles of panels to the best possible accuracy, a fraction or None.
+    The ceilings of `data` are drawn in the panels of their names.
     """
     fig, axes, parts = facets(table, list(by), (x, y), height=height, **ALIGNED)
     for ax, title, part in parts:
@@ -256,7 +305,8 @@ def trends(table, x, y, by=("dataset",), ceilings=None, log="x", height=2.2):
         for (name, rows), marker in zip(lines, cycle(MARKERS), strict=False):
             look = {"marker": marker, "capsize": 2, "label": name}
             ax.errorbar(rows[x], rows[y], bar_lengths(rows, y), **look)
-        draw_ceiling(ax, (ceilings or {}).get(title))
+        if data:
+            draw_ceiling(ax, data[title].ceiling)
         ax.set(**{f"{log}scale": "log"})
         if log == "y":
             ax.xaxis.get_major_locator().set_params(integer=True)
@@ -265,7 +315,7 @@ def trends(table, x, y, by=("dataset",), ceilings=None, log="x", height=2.2):
             ax.set_xticks(places, places, rotation=60 * (len(places) > 5))
             ax.xaxis.set_minor_locator(NullLocator())
     legend_below(fig, axes.flat)
-    return fig
+    return fig, table
 
 
 def bar_lengths(rows, y):
@@ -276,33 +326,15 @@ def bar_lengths(rows, y):
     return np.maximum([rows[y] - rows["low"], rows["high"] - rows[y]], 0)
 
 
-@style()
-def accuracies(table, ceilings):
-    """Draw train and validation accuracy (mean ± sd) per network, a panel per dataset.
+@picture
+def forest(compared, xlabel="difference / points"):
+    """Draw {(dataset, row): Comparison}, one under the other, a panel per dataset.
 
-    `table` is `claims.summary`; `ceilings` maps datasets to fractions or None.
+    An interval that excludes zero has a filled marker.
     """
-    fig, axes, parts = facets(table, ["dataset"], ("", "accuracy / %"), height=2.8)
-    for ax, dataset, rows in parts:
-        place = np.arange(len(rows))
-        for name, shift, fmt, number in TWINS:
-            look = {"fmt": fmt, "color": COLOURS[number], "capsize": 2, "label": name}
-            ax.errorbar(place + shift, rows[name], rows[f"{name} sd"], **look)
-        draw_ceiling(ax, ceilings[dataset])
-        ax.set_xticks(place, rows["network"], rotation=40, ha="right")
-    legend_below(fig, axes[0])
-    return fig
-
-
-@style()
-def forest(table, names):
-    """Draw differences with their intervals, one under the other, a panel per dataset.
-
-    `table` has the columns "difference", "low", "high" and `names`, which names its
-    rows. An interval that excludes zero has a filled marker.
-    """
-    look = {"height": 0.9 + 0.16 * table[names].nunique(), "sharey": True}
-    fig, axes, parts = facets(table, ["dataset"], ("difference / points", ""), **look)
+    table = tables.forest(compared)
+    look = {"height": 0.9 + 0.16 * table["row"].nunique(), "sharey": True}
+    fig, axes, parts = facets(table, ["dataset"], (xlabel, ""), **look)
     for ax, _, rows in parts:
         place = np.arange(len(rows))
         x, clear = rows["difference"], rows["low"] * rows["high"] > 0
@@ -312,105 +344,82 @@ def forest(table, names):
         ax.plot(x[clear], place[clear], label="excludes zero", **look)
         ax.plot(x[~clear], place[~clear], mfc="white", label="contains zero", **look)
         ax.axvline(0, color="0.4", linewidth=1, linestyle="-", zorder=1)
-        ax.set_yticks(place, rows[names])
+        ax.set_yticks(place, rows["row"])
     axes[0, 0].invert_yaxis()
     legend_below(fig, axes[0])
-    return fig
+    return fig, table
 
 
-@style()
-def confusion(table):
-    """Draw what `tables.confusion` returns, rows of a panel adding up to 100 %."""
-    fig, _, parts = facets(table, ["panel"], ("answer", "true class"))
-    for ax, _, part in parts:
-        wide = part.pivot(index="true class", columns="answer", values="%")
-        ax.imshow(wide, cmap="Greys", vmin=0, vmax=130)
-        say = "{:.1f}".format if len(wide) < 7 else "{:.0f}".format
-        write_cells(ax, wide, say, wide.to_numpy() > 80, size=6)
-    return fig
+@picture
+def scatter(data):
+    """Draw training samples of datasets, one panel per dataset, a colour per class.
 
-
-def write_cells(ax, wide, say, dark, size=7):
-    """Write a table into its image, white where `dark` (rows, columns), and labels."""
-    for (y, x), number in np.ndenumerate(wide.to_numpy()):
-        look = {"color": "white" if dark[y, x] else "black", "size": size}
-        if np.isnan(number):
-            look["bbox"] = {"facecolor": "white", "linewidth": 0, "pad": 0.5}
-        ax.text(x, y, say(number), ha="center", va="center", **look)
-    ax.set_xticks(range(wide.shape[1]), [f"{label:g}" for label in wide.columns])
-    ax.set_yticks(range(wide.shape[0]), [f"{label:g}" for label in wide.index])
-    ax.grid(visible=False)
-
-
-@style()
-def tries(table, value):
-    """Draw column `value`, the lower the better, of every rate and batch size tried.
-
-    There is a row of panels per loss, a column per dataset. Cells are shaded by how far
-    they lie above the lowest of a panel; chosen ones are framed, diverged ones hatched.
+    More than two features are projected on their first two principal directions.
     """
-    labels, grid = ("batch size", "learning rate"), ["loss", "dataset"]
-    fig, axes, parts = facets(table, grid, labels, height=1.55, **SHARED)
-    for ax, _, part in parts:
-        wide = part.pivot(index="learning rate", columns="batch size")
-        numbers = wide[value].to_numpy()
-        above = np.clip(100 * (numbers / wide[value].min().min() - 1), *SHADES)
-        look = {"cmap": "cividis_r", "norm": LogNorm(*SHADES), "aspect": "auto"}
-        image = ax.imshow(above, **look, origin="lower")
-        frame_cells(ax, np.isnan(numbers), hatch="////", edgecolor="0.6", lw=0)
-        frame_cells(ax, wide["chosen"].to_numpy(), edgecolor=COLOURS[2], lw=2, zorder=4)
-        write_cells(ax, wide[value], loss_text, above > np.sqrt(np.prod(SHADES)))
-    look = {"label": f"{value} above the lowest / %", "format": "{x:g}"}
-    fig.colorbar(image, ax=axes, extend="both", aspect=40, **look)
-    return fig
-
-
-def frame_cells(ax, which, **look):
-    """Put a rectangle around those cells (rows, columns) of an image."""
-    for y, x in np.argwhere(which):
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, **look))
-
-
-@style()
-def scatter(table):
-    """Draw what `tables.plane` returns, one panel per dataset, a colour per class."""
+    table = tables.plane(data)
     fig, _, parts = facets(table, ["dataset"])
     for ax, _, rows in parts:
         ax.scatter(rows["first"], rows["second"], c=rows["class"], s=2.5, **DOTS)
         ax.set_aspect("equal", adjustable="datalim")
-    return fig
+    legend_classes(fig, max(one.classes for one in data.values()))
+    return fig, table
 
 
-@style()
-def regions(rows, best, resolution=200, shown=600):
-    """Draw decision regions with validation points: a row of panels per dataset.
+def legend_classes(fig, classes):
+    """Name the colours of the classes under all panels."""
+    look = {"marker": "o", "linestyle": "none"}
+    dots = [
+        Line2D([], [], color=PALETTE(k), label=f"class {k + 1}", **look)
+        for k in range(classes)
+    ]
+    fig.legend(handles=dots, loc="outside lower center", ncols=min(classes, 10))
 
-    `rows` maps dataset name → (dataset, {title: predict}), where predict(X) returns
-    probabilities (classes, m) for X (2, m). `best(dataset, X)` returns the answers (m,)
-    of the best possible classifier, drawn by its boundaries, or None if unknown.
+
+@picture
+def regions(data, networks, best, resolution=160, shown=600, columns=3):
+    """Draw decision regions on data of two features, a panel for each network.
+
+    `networks` maps (dataset, title) to predict(X), which returns probabilities
+    (classes, m) for X (2, m). `best(dataset, X)` returns the answers (m,) of the best
+    possible classifier, or None if unknown: its boundaries are drawn in every panel of
+    the dataset, and what it answers itself in one more.
     """
-    fig, axes = panels(len(rows), len(next(iter(rows.values()))[1]), height=1.55)
-    for line, (name, (data, networks)) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(name)
-        side, X = square(data, resolution, data.Yt.dtype)
-        coarse, few = square(data, resolution // 4)  # fine enough for a line
-        answers, between = best(data, few), np.arange(data.classes - 1) + 0.5
-        for ax, (title, predict) in zip(line, networks.items(), strict=True):
-            image = predict(X).argmax(axis=0).reshape(resolution, resolution)
-            ax.imshow(image, extent=side[[0, -1, 0, -1]], **PIXELS)
-            draw_samples(ax, data, shown)
-            if answers is not None:
-                look = {"levels": between, "colors": "black", "linewidths": 0.5}
-                ax.contour(coarse, coarse, answers.reshape(len(coarse), -1), **look)
-            ax.set(title=title, xticks=[], yticks=[])
-    return fig
+    wanted = []
+    for name in dict.fromkeys(name for name, _ in networks):
+        wanted += [key for key in networks if key[0] == name]
+        if best(data[name], data[name].Yv[:, :1]) is not None:
+            wanted.append((name, "best possible"))
+    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.8)
+    for ax, (name, title) in zip(axes.flat, wanted, strict=False):
+        draw_regions(ax, data[name], networks.get((name, title)), best, resolution)
+        draw_samples(ax, data[name], shown)
+        ax.set(title=f"{name}: {title}", xticks=[], yticks=[])
+    for ax in axes.flat[len(wanted) :]:
+        ax.set_visible(False)
+    legend_classes(fig, max(data[name].classes for name, _ in networks))
+    return fig, None
+
+
+def draw_regions(ax, data, predict, best, resolution):
+    """Colour the plane by a classifier's answers, the best possible one's if None."""
+    side, X = square(data, resolution, data.Yt.dtype)
+    coarse, few = square(data, resolution // 4)  # fine enough for a line
+    answers, between = best(data, few), np.arange(data.classes - 1) + 0.5
+    image = (
+        best(data, X.astype(float)) if predict is None else predict(X).argmax(axis=0)
+    )
+    extent = side[[0, -1, 0, -1]]
+    ax.imshow(image.reshape(resolution, resolution), extent=extent, **PIXELS)
+    if answers is not None:
+        look = {"levels": between, "colors": "black", "linewidths": 0.5}
+        ax.contour(coarse, coarse, answers.reshape(len(coarse), -1), **look)
 
 
 def draw_samples(ax, data, most):
     """Draw at most that many validation samples, evenly chosen."""
     some = slice(None, None, -(-data.Yv.shape[1] // most))
     labels = data.Cv[:, some].argmax(axis=0)
-    ax.scatter(*data.Yv[:, some], c=labels, s=1.2, **DOTS)
+    ax.scatter(*data.Yv[:, some], c=labels, s=1.8, **DOTS)
 
 
 def square(data, resolution, dtype=float):

@@ -1,8 +1,9 @@
 """What a notebook hands to the report: tables, verdicts, source code, provenance.
 
-Each function returns an output that JupyterLab shows as Markdown. Verdicts and
-provenance also carry their content as metadata, from which the report makes its
-"Results at a glance" and its appendix.
+Each function returns an output that JupyterLab shows as Markdown. Tables carry their
+name as metadata, by which the text refers to them ("Table `datasets`"); claims,
+answers and provenance carry their content, from which the report makes its first and
+its last page.
 """
 
 import inspect
@@ -10,6 +11,7 @@ import platform
 import re
 import textwrap
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -86,7 +88,8 @@ def table(frame, name, formats=None):
     numeric = [c in formats or pd.api.types.is_numeric_dtype(frame[c]) for c in frame]
     aligned = ["right" if number else "left" for number in numeric]
     return Output(
-        shown.to_markdown(index=False, disable_numparse=True, colalign=aligned)
+        shown.to_markdown(index=False, disable_numparse=True, colalign=aligned),
+        label=name,
     )
 
 
@@ -142,11 +145,15 @@ def bounded(error, limit):
     return f"{error:.0e}" if error >= limit else f"< {limit:.0e}"
 
 
-def certificate(frame, name):
-    """Save and show what `check_table` returns, or a part of it."""
+def certificate(tests, name, by=("function", "block"), drop=(), **renamed):
+    """Save and show the worst of tests per derivative; see `check_table`.
+
+    `drop` names columns to leave out; function="layer" renames one.
+    """
+    shown = legible(check_table(tests, by)).drop(columns=list(drop))
     formats = dict.fromkeys(ORDERS, "{:.2f}") | dict.fromkeys(LIMITS, "{}")
-    known = {c: formats[c] for c in frame if c in formats}
-    return table(legible(frame), name, known)
+    known = {c: formats[c] for c in shown if c in formats}
+    return table(shown.rename(columns=renamed), name, known)
 
 
 def comparisons(compared, names, name):
@@ -164,9 +171,14 @@ def comparisons(compared, names, name):
 
 
 def source(*objects):
-    """Show the code of functions or classes where a notebook speaks of them."""
+    """Show the code of functions or classes where a notebook speaks of them.
+
+    The file they are in stands above it; all must be in the same one.
+    """
+    (path,) = {Path(inspect.getsourcefile(one)).resolve() for one in objects}
     code = "\n\n".join(textwrap.dedent(inspect.getsource(o)).rstrip() for o in objects)
-    return Output(f"```python\n{code}\n```")
+    file = path.relative_to(files.ROOT.resolve()).as_posix()
+    return Output(f"`{file}`\n\n```python\n{code}\n```", listing=file)
 
 
 def provenance(data, **seeds):

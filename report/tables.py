@@ -11,13 +11,21 @@ APART = slice(None, None, 2)  # of the steps: lines so straight need no more poi
 
 
 def residuals(tests):
-    """Return the residuals of Taylor or Jacobian tests, a row per test and step."""
+    """Return the residuals of Taylor or Jacobian tests, a row per test and step.
+
+    Column "panel" is the title of a panel: that of each test in a list, that of an
+    entry in a dict {title: tests}.
+    """
+    joint = isinstance(tests, dict)
+    titled = tests if joint else {title(test): [test] for test in tests}
     frames = []
-    for test in tests:
-        sizes = two_digits(test.residuals[:, APART])
-        sizes = np.where(sizes >= FLOOR, sizes, np.nan)
-        steps = {"test": test.name, "step": test.steps[APART]}
-        frames.append(pd.DataFrame(steps | dict(zip(PARTS, sizes, strict=True))))
+    for panel, some in titled.items():
+        for test in some:
+            sizes = two_digits(test.residuals[:, APART])
+            sizes = np.where(sizes >= FLOOR, sizes, np.nan)
+            name = joint_title(panel, some) if joint else panel
+            steps = {"panel": name, "test": test.name, "step": test.steps[APART]}
+            frames.append(pd.DataFrame(steps | dict(zip(PARTS, sizes, strict=True))))
     return pd.concat(frames)
 
 
@@ -27,19 +35,12 @@ def two_digits(number):
     return float(f"{number:.1e}")
 
 
-def loss_text(loss):
-    """Say a loss in few characters: "diverged" if it is NaN."""
-    if np.isnan(loss):
-        return "diverged"
-    return f"{loss:.3f}" if loss < 100 else f"{loss:.0e}"
-
-
 def title(test):
     """Say the name of a test, the orders of its residuals and its verdict."""
     first, second = test.orders
     second = "noise" if np.isnan(second) else f"{second:.2f}"
     return results.typeset(
-        f"{test.name}\norder {first:.2f}, then {second}: {test.verdict}"
+        f"{test.name}: order {first:.2f}, then {second}, {test.verdict}"
     )
 
 
@@ -48,27 +49,26 @@ def joint_title(name, tests):
     passed = sum(test.passed for test in tests)
     orders = [t.orders[1] for t in tests if not np.isnan(t.orders[1])]
     least = f"lowest order {min(orders):.1f}" if orders else "rounding noise"
-    return f"{name}\n{passed} of {len(tests)} pass, {least}"
+    return f"{name}: {passed} of {len(tests)} pass, {least}"
 
 
-def curves(histories, quantities, most=51):
-    """Return mean and sd over replicas of histories: dataset → run → history.
+def curves(found, quantities, most=51):
+    """Return mean and sd over replicas of the histories of {(dataset, run): Result}.
 
     Each of `quantities` names an entry (records[, R]) of a history. Of many records,
     `most` are chosen evenly, with the first and the last.
     """
     frames = []
-    for dataset, runs in histories.items():
-        for run, history in runs.items():
-            count = len(history["epoch"])
-            even = np.linspace(0, count - 1, min(count, most))
-            records = np.rint(even).astype(int)
-            frame = {"dataset": dataset, "run": run, "epoch": history["epoch"][records]}
-            for name in quantities:
-                values = mask_failed(history[name][records])
-                frame[name] = values.mean(axis=1).filled(np.nan)
-                frame[f"{name} sd"] = values.std(axis=1, ddof=1).filled(0)
-            frames.append(pd.DataFrame(frame))
+    for (dataset, run), result in found.items():
+        history, count = result.history, len(result.history["epoch"])
+        even = np.linspace(0, count - 1, min(count, most))
+        records = np.rint(even).astype(int)
+        frame = {"dataset": dataset, "run": run, "epoch": history["epoch"][records]}
+        for name in quantities:
+            values = mask_failed(history[name][records])
+            frame[name] = values.mean(axis=1).filled(np.nan)
+            frame[f"{name} sd"] = values.std(axis=1, ddof=1).filled(0)
+        frames.append(pd.DataFrame(frame))
     return pd.concat(frames)
 
 
@@ -102,14 +102,12 @@ def log_records(count, most=60):
     return np.unique(np.rint(np.geomspace(1, count - 1, most)).astype(int))
 
 
-def confusion(matrices):
-    """Return confusion matrices, title → [true class, answer], a row per entry."""
+def forest(compared):
+    """Return differences and intervals of {(dataset, row): Comparison}, a row each."""
     return pd.DataFrame(
-        [
-            {"panel": title, "true class": row + 1, "answer": column + 1, "%": percent}
-            for title, matrix in matrices.items()
-            for (row, column), percent in np.ndenumerate(matrix)
-        ]
+        {"dataset": d, "row": row, "difference": c.difference}
+        | {"low": c.low, "high": c.high}
+        for (d, row), c in compared.items()
     )
 
 
