@@ -4,23 +4,28 @@ import os
 import sys
 from pathlib import Path
 
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.preprocessors import ExecutePreprocessor
 from tqdm import tqdm
 
 
 class Execute(ExecutePreprocessor):
-    """nbconvert's own execution; a failing cell ends it with one closing line."""
+    """nbconvert's own execution; a failing cell ends it with one closing line.
+
+    The kernel is this environment's own, whatever the notebook asks for.
+    """
 
     enabled = True
     timeout = None
+    kernel_name = "python3"
 
     def preprocess(self, nb, resources=None, km=None):
         """Execute all cells under one bar, which is shown in terminals only."""
         # Bars of the notebook as text are noise in its outputs; the exporter drops
         # those that are widgets.
         os.environ["TQDM_DISABLE"] = "1"
-        name = resources["metadata"]["name"]
+        name, folder = resources["metadata"]["name"], resources["metadata"]["path"]
+        nb.metadata["folder"] = folder  # pictures are named by their path from there
         look = {"unit": "cell", "leave": False, "disable": None}
         with tqdm(total=len(nb.cells), desc=name, **look) as self.bar:
             return super().preprocess(nb, resources, km)
@@ -30,8 +35,14 @@ class Execute(ExecutePreprocessor):
         try:
             return super().preprocess_cell(cell, resources, index)
         except CellExecutionError as error:
-            path = Path(resources["metadata"]["path"], resources["metadata"]["name"])
             print(error.traceback, file=sys.stderr)
-            sys.exit(f"{path}.ipynb, cell {index + 1}: {error.ename}: {error.evalue}")
+            self.end(resources, index, f"{error.ename}: {error.evalue}")
+        except DeadKernelError:
+            self.end(resources, index, "the kernel died: is there too little memory?")
         finally:
             self.bar.update()
+
+    def end(self, resources, index, reason):
+        """Exit with one line that names the notebook and the cell."""
+        path = Path(resources["metadata"]["path"], resources["metadata"]["name"])
+        sys.exit(f"{path}.ipynb, cell {index + 1}: {reason}")

@@ -6,29 +6,29 @@ chapters into one tagged PDF (`report.typ` is the page design). Both packages co
 plain wheels; nothing else has to be installed.
 """
 
+import base64
 import json
 import re
 import sys
+import unicodedata
 from pathlib import Path
+from urllib.parse import unquote
 
 import matplotlib
 import nbformat
 import pypandoc
 import typst
+from fontTools.ttLib import TTFont
 from nbconvert.exporters import Exporter
-from nbconvert.filters import strip_ansi
 from traitlets.config import Config
 
 from report import files
+from report.markdown import protect
+from report.outputs import printable
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-MARKDOWN = "ipynb+citations+header_attributes"
-PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
-TEXTS = ("text/markdown", "text/html", "text/latex", "text/plain")
-HANDED = ("verdict", "answer", "provenance")
-WIDGET = "application/vnd.jupyter.widget-view+json"
-PROGRESS_BAR = re.compile(r"[^\n|]*\d+%\|[^|\n]*\|[^\]\n]*\]|\d+it \[[^\]\n]*\]|\r")
+PICTURE = re.compile(r"(!\[[^\]]*\]\(\s*)<?([^)>\s]+)>?")
 
 
 class TypstExporter(Exporter):
@@ -51,56 +51,59 @@ class TypstExporter(Exporter):
         """Return the chapter's Typst source and its pictures (nbconvert's contract)."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
         name = resources["metadata"]["name"]
+        folder = files.ROOT / nb.metadata.get("folder", "notebooks")
         for number, cell in enumerate(nb.cells, 1):
+            place = f"{name}.ipynb, cell {number}"
             if cell.cell_type == "code":
-                cell.outputs = [out for out in map(printable, cell.outputs) if out]
-                warn_of_stderr(cell.outputs, f"{name}.ipynb, cell {number}")
+                cell.outputs = printable(cell.outputs, place)
+            elif cell.cell_type == "markdown":
+                pictures = Pictures(cell, folder, f"{name}-{number}", place)
+                cell.source = PICTURE.sub(pictures.keep, protect(cell.source))
+                resources.setdefault("outputs", {}).update(pictures.kept)
         return pandoc(nb, name), resources
 
 
-def warn_of_stderr(outputs, cell):
-    """Print to the console what the author must not miss."""
-    for output in outputs:
-        if output.get("name") == "stderr":
-            print(f"{cell} wrote to stderr: {output.text.strip()}", file=sys.stderr)
+class Pictures:
+    """The pictures of a Markdown cell: attachments, and files beside the notebook."""
 
+    def __init__(self, cell, folder, prefix, place):
+        """Remember where the cell is; `kept` collects {file name: bytes}."""
+        self.attached = cell.pop("attachments", {})
+        self.folder, self.prefix, self.place, self.kept = folder, prefix, place, {}
 
-def printable(output):
-    """Reduce an output to its one best form; None when it has none on paper."""
-    if output.output_type == "stream":
-        noise = PROGRESS_BAR if output.name == "stderr" else "\r"
-        output.text = re.sub(noise, "", strip_ansi(output.text))
-        return output if output.text.strip() else None
-    if output.output_type == "error":
-        output.traceback = [strip_ansi(line) for line in output.traceback]
-        return output
-    output.data = best(output.data, output.metadata)
-    return output if output.data else None
+    def keep(self, match):
+        """Keep a picture and return the Markdown that shows the kept one.
 
+        Exits with one line for a picture that is remote or missing.
+        """
+        target = unquote(match[2])
+        content = self.read(target)
+        name = f"{self.prefix}-{len(self.kept) + 1}{Path(target).suffix}"
+        self.kept[name] = content
+        return f"{match[1]}<{name}>"
 
-def best(data, metadata):
-    """Choose from a MIME bundle: a picture's file, else Markdown, ..., plain text.
-
-    What the output's metadata hands to the report, the keys HANDED, goes ahead of the
-    text as a fenced block of JSON.
-    """
-    if WIDGET in data:
-        return {}
-    for kind in PICTURES:
-        if kind in data:
-            return {"text/markdown": f"![]({metadata['filenames'][kind]})"}
-    kind = next((kind for kind in TEXTS if kind in data), None)
-    handed = [key for key in HANDED if key in metadata]
-    blocks = [f"~~~ {key}\n{json.dumps(metadata[key])}\n~~~\n\n" for key in handed]
-    return {kind: "".join(blocks) + strip_ansi(data[kind])} if kind else {}
+    def read(self, target):
+        """Return the bytes of an attachment or of a file relative to the notebook."""
+        if target.startswith("attachment:"):
+            if bundle := self.attached.get(target.removeprefix("attachment:")):
+                return base64.b64decode(next(iter(bundle.values())))
+        elif re.match(r"\w+:", target):
+            sys.exit(
+                f"{self.place}: the picture {target} is not on this computer: save it "
+                "beside the notebook and name it by its path from there"
+            )
+        elif (self.folder / target).is_file():
+            return (self.folder / target).read_bytes()
+        sys.exit(f"{self.place}: there is no picture {target}")
 
 
 def pandoc(nb, name):
     """Convert with the Lua filter; exit with one line when a cell cannot be set."""
     how = ["--ipynb-output=all", "--wrap=none", f"--lua-filter={HERE / 'report.lua'}"]
+    how += [f"--metadata=chapter:{name}"]
     try:
         return pypandoc.convert_text(
-            nbformat.writes(nb), "typst", MARKDOWN, how, verify_format=False
+            nbformat.writes(nb), "typst", "ipynb+raw_markdown", how, verify_format=False
         )
     except RuntimeError as error:
         reason = re.search(r"cell \d+: .*", str(error))
@@ -108,40 +111,72 @@ def pandoc(nb, name):
         sys.exit(f"{name}.ipynb, {reason}")
 
 
-def compile_report(report, chapters, benchmark=None, quick=False):
+def compile_report(report, chapters, **inputs):
     """Compile chapters into `report`, which is replaced only by a complete PDF.
 
-    An appendix shows `benchmark`.csv, .svg, _growth.svg and _machine.csv, the files
-    that `make bench` leaves, if they are there. A `quick` trial is marked as such on
-    the title page. The same chapters give the same bytes. Exits with one line when
-    Typst fails.
+    `inputs` are strings for report.typ: `benchmark`, the path of the files that `make
+    bench` leaves, without their endings; `quick` and `supplement`, which mark a trial
+    and the second of the two documents. The same chapters give the same bytes. Exits
+    with one line when Typst fails.
     """
-    inputs = {"chapters": json.dumps([str(Path(c).resolve()) for c in chapters])}
-    if quick:
-        inputs["quick"] = "yes"
-    if benchmark and Path(f"{benchmark}.csv").exists():
-        inputs["benchmark"] = str(Path(benchmark).resolve())
+    paths = [Path(chapter).resolve() for chapter in chapters]
     try:
         pdf = typst.compile(
             HERE / "report.typ",
             root="/",
-            sys_inputs=inputs,
+            sys_inputs={"chapters": json.dumps([*map(str, paths)])} | inputs,
             font_paths=[FONTS],
             ignore_system_fonts=True,
             pdf_standards="ua-1",
             timestamp=0,
         )
     except typst.TypstError as error:
-        sys.exit(f"{report} not written: {place(error.diagnostic)}{error.message}")
+        sys.exit(f"{report} not written: {explain(error, paths)}")
     files.write(report, pdf)
 
 
-def place(diagnostic):
-    """Name the notebook and cell of a Typst diagnostic, or its file and line."""
-    found = re.search(r"┌─ (.+?):(\d+):", diagnostic)
-    if not found:
-        return ""
-    path, line = Path(found[1]), int(found[2])
+def explain(error, chapters):
+    """Say in one line what Typst could not set, with its notebook and cell."""
+    wide = re.search(r"wider than the text: (.*)", error.message)
+    found = re.search(r"┌─ (.+?):(\d+):", error.diagnostic)
+    if wide:
+        where = find(wide[1].strip('"'), chapters)
+    else:
+        where = (Path(found[1]), int(found[2])) if found else None
+    missing = re.search(r"text \"?(.*?)\"? could not be displayed", error.message)
+    said = error.message
+    if missing:
+        said = " and ".join(map(describe, unknown(missing[1]))) or said
+    return place(*where) + said if where else said
+
+
+def describe(character):
+    """Say that no font has a character, and what to do."""
+    code, name = ord(character), unicodedata.name(character, "no name")
+    return (
+        f"the character {character} (U+{code:04X}, {name.lower()}) is in none of the "
+        "fonts: write it in words"
+    )
+
+
+def unknown(text):
+    """Return the characters of a text that DejaVu Sans does not have."""
+    known = TTFont(FONTS / "DejaVuSans.ttf").getBestCmap()
+    plain = re.sub(r"\\u\{(\w+)\}", lambda code: chr(int(code[1], 16)), text)
+    return [c for c in dict.fromkeys(plain) if ord(c) not in known]
+
+
+def find(text, chapters):
+    """Return the chapter and the line (from 1) that contain a text, or None."""
+    for path in chapters:
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if text in line.replace(r"\\", "\\"):
+                return path, number
+    return None
+
+
+def place(path, line):
+    """Name the notebook and cell of a chapter's line, or the file and line."""
     lines = path.read_text("utf-8").splitlines()[:line] if path.is_file() else []
     cells = re.findall(r"^// cell (\d+)$", "\n".join(lines), re.MULTILINE)
     if not cells:

@@ -1,13 +1,15 @@
 -- Pandoc filter: the cells of an executed notebook become a chapter of report.typ.
--- A cell that cannot be typeset stops the conversion with "cell N: reason".
+-- Markdown arrives as it was written, but for its formulas, which `report.markdown` has
+-- made spans of hexadecimal digits. A cell that cannot be typeset stops the conversion
+-- with "cell N: reason".
 
-local MARKDOWN = "gfm+tex_math_dollars+attributes"
+local MARKDOWN = "gfm+raw_attribute-emoji-alerts"
 local COLUMNS = 88 -- that many characters of code fit on a line
-local OPTIONS = {label = true, ["fig-cap"] = true, ["fig-alt"] = true,
-                 ["tbl-cap"] = true, echo = true}
-local HANDED = {verdict = true, answer = true, provenance = true}
+local ACROSS = 100 -- that many characters of a table
+local HANDED = {label = true, verdict = true, answer = true, provenance = true, listing = true}
+local KINDS = {Figure = true, Table = true}
 local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
-local cell = 0
+local cell, chapter, headings = 0, "", {}
 
 local function fail(message) error(("cell %d: %s\n"):format(cell, message), 0) end
 local function raw(text) return pandoc.RawBlock("typst", text) end
@@ -30,6 +32,9 @@ local before = {
   {"\\operatorname(%*?)%s*{([^{}]*)}", function(star, name)
     return "\\text{op" .. star .. ":" .. name:gsub("\\[,;: ]", " ") .. "}"
   end},
+  {"\\nonumber%f[%A]", ""}, {"\\notag%f[%A]", ""},
+  {"\\begin{equation%*?}(.-)\\end{equation%*?}", "%1"},
+  {"\\begin{(%a+)%*}", "\\begin{%1}"}, {"\\end{(%a+)%*}", "\\end{%1}"},
 }
 local after = {
   {"%.circle%f[%W]", ".o"},
@@ -40,79 +45,163 @@ local after = {
   {'upright%("op:(.-)"%)', 'op("%1")'},
   {'upright%("op%*:(.-)"%)', 'op("%1", limits: #true)'},
 }
+local definitions = { -- of macros: they hold in all later formulas
+  "\\[re]*newcommand%s*%*?%s*%b{}%s*%[%d%]%s*%b{}", "\\[re]*newcommand%s*%*?%s*%b{}%s*%b{}",
+  "\\newcommand%s*\\%a+%s*%b{}", "\\def%s*\\%a+%s*%b{}", "\\DeclareMathOperator%*?%s*%b{}%s*%b{}",
+}
+local macros = ""
 
 local function mend(text, rules)
   for _, rule in ipairs(rules) do text = text:gsub(rule[1], rule[2]) end
   return text
 end
 
-local function math(formula)
-  local label = formula.text:match("^\\eqref{(.-)}$")
-  if label then return raw_inline("#ref(<" .. label .. ">);") end
-  local bar = formula.text:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
-  local tex = pandoc.Math(formula.mathtype, mend(formula.text, before))
-  local set = write{pandoc.Plain{tex}}
-  if not set:match("^%$") then fail("cannot read the formula " .. formula.text) end
-  local body, name = mend(set, after):gsub('"||"', bar):match("^(%$.*%$)(.-)$")
-  local how = "alt: " .. quote(formula.text)
-  if formula.mathtype == "DisplayMath" then
-    how = how .. ", block: true" .. (name == "" and ", numbering: none" or "")
+local function define(tex)
+  for _, definition in ipairs(definitions) do
+    tex = tex:gsub(definition, function(found)
+      macros = macros .. found .. "\n"
+      return ""
+    end)
   end
-  return raw_inline(("#math.equation(%s, %s.body);%s"):format(how, body, name))
+  return tex
+end
+
+local function expand(tex)
+  if macros == "" then return tex end
+  local found = pandoc.read(macros .. "\n$" .. tex .. "$", "latex").blocks
+  local first = found[1] and found[1].content and found[1].content[1]
+  return first and first.t == "Math" and first.text or tex
+end
+
+-- Take the numbers of a formula out of it: its label and its tag.
+local function numbers(tex)
+  local labels, tag = pandoc.List(), nil
+  tex = tex:gsub("\\label%s*{(.-)}", function(name) labels:insert(name); return "" end)
+  tex = tex:gsub("\\tag%*?%s*(%b{})", function(text) tag = text:sub(2, -2); return "" end)
+  if #labels > 1 then fail("a formula with several labels: give each line a formula") end
+  return tex, labels[1], tag
+end
+
+local function formula(kind, source)
+  local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
+  if name then return raw_inline("#ref(<" .. name .. ">);") end
+  local tex = define(source)
+  if not tex:match("%S") then return {} end
+  local label, tag
+  tex, label, tag = numbers(tex)
+  local bar = tex:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
+  local display = kind == "display"
+  local math = pandoc.Math(display and "DisplayMath" or "InlineMath", mend(expand(tex), before))
+  local set = write{pandoc.Plain{math}}
+  if not set:match("^%$") then fail("cannot read the formula " .. source) end
+  local body = mend(set, after):gsub('"||"', bar):match("^(%$.*%$)")
+  local how = "alt: " .. quote(source)
+  if display then
+    how = how .. ", block: true"
+    if tag then how = how .. ", numbering: _ => " .. quote("(" .. tag .. ")") end
+    if not tag and not label then how = how .. ", numbering: none" end
+  end
+  return raw_inline(("#math.equation(%s, %s.body)%s"):format(
+    how, body, label and " <" .. label .. ">" or ";"))
 end
 
 -- Inlines and blocks wherever they stand ------------------------------------------
 
-local function reference(cite)
-  local refs = pandoc.List()
-  for i, key in ipairs(cite.citations) do
-    if not key.id:match("^%l+%-") then return cite.content end
-    refs:extend{raw_inline((i > 1 and ", " or "") .. "#ref(<" .. key.id .. ">);")}
+local function hexadecimal(text)
+  return (text:gsub("%x%x", function(two) return string.char(tonumber(two, 16)) end))
+end
+
+local function html(el)
+  local tag = el.text:match("^</?(%a+)")
+  if el.text:match("^<!%-%-") or tag == "a" and not el.text:match("href") then return {} end
+  if tag == "br" then return pandoc.LineBreak() end
+  if tag == "hr" then return pandoc.HorizontalRule() end
+  fail("raw HTML cannot be printed: " .. el.text:match("^[^\n]*"))
+end
+
+local function raw_text(el)
+  if el.format == "math" or el.format == "display" then
+    return formula(el.format, hexadecimal(el.text))
+  elseif el.format == "html" then
+    return html(el)
   end
-  return refs
+end
+
+-- "Figure `name`" and "Table `name`" become links that read "Figure 2.3".
+local function references(inlines)
+  local found = pandoc.List()
+  for i, el in ipairs(inlines) do
+    local word, space = inlines[i - 2], inlines[i - 1]
+    local kind = el.t == "Code" and word and word.t == "Str" and word.text:match("%a+$")
+    if KINDS[kind] and (space.t == "Space" or space.t == "SoftBreak") then
+      found:remove()
+      found:remove()
+      local rest = word.text:sub(1, -#kind - 1)
+      if rest ~= "" then found:insert(pandoc.Str(rest)) end
+      found:insert(raw_inline("#ref(<" .. el.text .. ">);"))
+    else
+      found:insert(el)
+    end
+  end
+  return found
 end
 
 local function image(img)
   local alt = pandoc.utils.stringify(img.caption)
-  if alt == "" then fail("a picture without alternative text (#| fig-alt:)") end
+  if alt == "" then alt = img.src end
   return raw_inline(("#image(%s, alt: %s);"):format(quote(img.src), quote(alt)))
 end
 
+-- Headings are named as JupyterLab names them, for links within the notebook.
+local function anchor(text) return chapter .. "#" .. text:gsub(" ", "-") end
+
 local function heading(h)
-  if not h.identifier:match("^sec%-") then h.identifier = "" end
-  return h
+  local inlines = pandoc.Inlines{raw_inline(("#heading(level: %d)["):format(h.level))}
+  inlines:extend(h.content)
+  inlines:insert(raw_inline("] #label(" .. quote(anchor(pandoc.utils.stringify(h))) .. ")"))
+  return pandoc.Plain(inlines)
 end
 
-local function as_wide_as_needed(t)
+local function link(l)
+  local name = l.target:match("^#(.*)$")
+  if not name then return l end
+  name = anchor(name:gsub("%%(%x%x)", function(two) return string.char(tonumber(two, 16)) end))
+  if not headings[name] then return l.content end
+  local text = pandoc.Inlines{raw_inline("#link(label(" .. quote(name) .. "))[")}
+  text:extend(l.content)
+  text:insert(raw_inline("];"))
+  return text
+end
+
+local function plain_table(t)
   t.colspecs = t.colspecs:map(function(c) return {c[1], nil} end)
   if t.identifier == "" then t.classes = {"typst:no-figure"} end
   return t
 end
 
-local function no_html(el)
-  if el.format == "html" then fail("raw HTML cannot be printed: " .. el.text) end
-end
-
 local function metadata(name, json)
   local value = pandoc.json.decode(json, false)
   local function set(text)
-    return write(read(tostring(text)):walk{Math = math, RawInline = no_html})
+    return write(read(tostring(text)):walk{RawInline = raw_text})
   end
   if name == "provenance" then
     return raw(("#metadata(json(bytes(%s))) <provenance>"):format(quote(json)))
-  elseif name == "answer" then
-    return raw(("#metadata((item: %s, question: [%s], answer: [%s], number: [%s])) <answer>")
-      :format(quote(value.item), set(value.question), set(value.answer), set(value.number)))
+  elseif name == "listing" then
+    return raw(("#listing-of(%s)"):format(quote(value)))
   end
-  return raw(("#metadata((item: %s, holds: %s, claim: [%s], number: [%s])) <verdict>")
-    :format(quote(tostring(value.item)), HOLDS[tostring(value.holds)] or "none",
-      set(value.claim), set(value.number)))
+  local fields = pandoc.List()
+  for key, text in pairs(value) do
+    local set_as = type(text) == "string" and key ~= "item" and key ~= "evidence"
+      and key ~= "kind" and "[" .. set(text) .. "]"
+    set_as = set_as or (type(text) == "string" and quote(text))
+      or HOLDS[tostring(text)] or "none"
+    fields:insert(key .. ": " .. set_as)
+  end
+  fields:sort()
+  return raw(("#metadata((%s)) <%s>"):format(table.concat(fields, ", "), name))
 end
 
 local function folded(code)
-  if HANDED[code.classes[1]] then
-    return metadata(code.classes[1], code.text)
-  end
   local lines = pandoc.List()
   for line in (code.text:gsub("\n+$", "") .. "\n"):gmatch("(.-)\n") do
     while pandoc.text.len(line) > COLUMNS do
@@ -126,74 +215,63 @@ local function folded(code)
 end
 
 local everywhere = {
-  Math = math, Cite = reference, Image = image, Header = heading,
-  Table = as_wide_as_needed, CodeBlock = folded, RawBlock = no_html,
-  RawInline = no_html,
+  Inlines = references, RawInline = raw_text, RawBlock = raw_text, Image = image,
+  Header = heading, Link = link, Table = plain_table, CodeBlock = folded,
+  HorizontalRule = function() return raw("#line(length: 100%, stroke: 0.5pt)") end,
 }
+local function typeset(blocks)
+  return pandoc.Blocks(blocks):walk(everywhere)
+end
+
+-- Outputs -------------------------------------------------------------------------
 
 local function drop() return {} end
 
--- Code cells ----------------------------------------------------------------------
-
--- The leading "#| key: value" lines of a cell; "#|   more" continues a value.
-local function options(source)
-  local found, last = {}, nil
-  while source:match("^#|") do
-    local line, rest = source:match("^#|([^\n]*)\n?(.*)$")
-    local key, value = line:match("^ ?([%a-]+): *(.-) *$")
-    if not key and last then
-      found[last] = found[last] .. " " .. line:match("^%s*(.-)%s*$")
-    elseif OPTIONS[key] then
-      found[key], last = value, key
-    else
-      fail("unknown option #|" .. line)
+-- A table too wide for the page, such as a data frame, is split by its columns; each
+-- part repeats the first one.
+local function split(t)
+  local widths = pandoc.List()
+  local function measure(rows)
+    for _, row in ipairs(rows) do
+      for i, one in ipairs(row.cells) do
+        local text = pandoc.utils.stringify(one.contents)
+        widths[i] = math.max(widths[i] or 0, pandoc.text.len(text) + 3)
+      end
     end
-    source = rest
   end
-  for key, value in pairs(found) do
-    found[key] = value:match('^"(.*)"$') or value:match("^'(.*)'$") or value
+  measure(t.head.rows)
+  for _, body in ipairs(t.bodies) do measure(body.body) end
+  local parts, across = pandoc.List{{}}, 0
+  for i = 2, #widths do
+    if across + widths[i] > ACROSS - widths[1] and #parts[#parts] > 0 then
+      parts:insert({})
+      across = 0
+    end
+    across = across + widths[i]
+    table.insert(parts[#parts], i)
   end
-  return found, source
+  if #parts == 1 then return t end
+  return parts:map(function(part)
+    local one = t:clone()
+    local function keep(list)
+      local kept = pandoc.List{list[1]}
+      for _, i in ipairs(part) do kept:insert(list[i]) end
+      return kept
+    end
+    one.colspecs = keep(t.colspecs)
+    local function narrow(rows)
+      return pandoc.List(rows):map(function(row) row.cells = keep(row.cells); return row end)
+    end
+    one.head.rows = narrow(one.head.rows)
+    for _, body in ipairs(one.bodies) do body.body = narrow(body.body) end
+    return one
+  end)
 end
 
--- The figure or table of a labelled cell, with its caption.
-local function captioned(blocks, given)
-  local kind = (given.label or ""):match("^(%l+)%-")
-  local caption = given[tostring(kind) .. "-cap"]
-  if given.label and not caption then
-    fail(given.label .. " has no caption (#| fig-cap: or #| tbl-cap:)")
-  elseif not given.label and (given["fig-cap"] or given["tbl-cap"]) then
-    fail("a caption without a label (#| label:)")
-  end
-  local number = 0
-  local function once() number = number + 1; return number == 1 end
-  blocks = blocks:walk{
-    Image = function(img)
-      if given["fig-alt"] then img.caption = given["fig-alt"] end
-      return img
-    end,
-  }:walk{
-    Para = function(p)
-      if kind == "fig" and p.content[1].t == "Image" and once() then
-        return pandoc.Figure({pandoc.Plain(p.content)}, read(caption), {given.label})
-      end
-    end,
-    Table = function(t)
-      if kind == "tbl" and once() then
-        t.identifier, t.caption = given.label, {long = read(caption)}
-        return t
-      end
-    end,
-  }
-  if kind and number ~= 1 then
-    fail(("%s wants exactly one output to name, found %d"):format(given.label, number))
-  end
-  return blocks
-end
-
+-- Return the blocks of an output and, apart from them, what its metadata hands over.
 local function output(div)
   if div.classes:includes("stderr") then div.content[1].classes = {"stderr"} end
-  local blocks = pandoc.List()
+  local blocks, handed = pandoc.Blocks{}, {}
   for _, block in ipairs(div.content) do
     if block.t == "RawBlock" then
       local format = block.format == "markdown" and MARKDOWN or block.format
@@ -204,47 +282,130 @@ local function output(div)
       blocks:insert(block)
     end
   end
-  local handed = blocks[1] and blocks[1].t == "CodeBlock" and blocks[1].classes[1]
-  if handed == "verdict" or handed == "answer" then
-    blocks:insert(1, raw("#block["))
-    blocks:insert(raw("] <" .. handed .. "-box>"))
-  elseif handed == "provenance" then
-    blocks = pandoc.Blocks{blocks[1]} -- the appendix shows it
+  while blocks[1] and blocks[1].t == "CodeBlock" and HANDED[blocks[1].classes[1]] do
+    handed[blocks[1].classes[1]] = blocks[1].text
+    blocks:remove(1)
+  end
+  return blocks, handed
+end
+
+-- The figure or table called `name`, with its caption.
+local function captioned(blocks, name, caption)
+  local kind, done
+  local function once(found)
+    if done then return nil end
+    kind, done = found, true
+    return true
+  end
+  blocks = blocks:walk{
+    Para = function(p)
+      if #p.content == 1 and p.content[1].t == "Image" and once("Figure") then
+        return pandoc.Figure({pandoc.Plain(p.content)}, caption.blocks, {name})
+      end
+    end,
+    Table = function(t)
+      if once("Table") then
+        t.identifier, t.caption = name, {long = caption.blocks}
+        return t
+      end
+    end,
+  }
+  if kind ~= caption.kind then
+    fail(("%s is a %s, its caption says %s"):format(name, kind, caption.kind))
   end
   return blocks
 end
 
-local function code_cell(div)
+local function code_cell(div, caption)
   local tags = div.attributes.tags or ""
   local function tagged(tag) return tags:find('"' .. tag .. '"', 1, true) end
   if tagged("remove-cell") then return {} end
-  local given, source = options(div.content[1].text)
-  local shown, blocks = pandoc.List(), pandoc.Blocks{}
-  if not tagged("hide-input") and given.echo ~= "false" and source:match("%S") then
+  local source, shown, named = div.content[1].text, pandoc.List(), false
+  local hidden = tagged("hide-input")
+    or (div.attributes.jupyter or ""):find('"source_hidden"%s*:%s*true')
+  if not hidden and source:match("%S") then
     shown:insert(pandoc.CodeBlock(source, {class = "python"}))
   end
-  if not tagged("hide-output") then
-    for i = 2, #div.content do blocks:extend(output(div.content[i])) end
-    shown:extend(captioned(blocks, given))
+  if tagged("hide-output") then return shown end
+  for i = 2, #div.content do
+    local blocks, handed = output(div.content[i])
+    local name = handed.label and pandoc.json.decode(handed.label, false)
+    if name then
+      if not caption or caption.name ~= name then
+        fail(("%s has no caption: the next cell must begin with **Figure `%s`.** or "
+          .. "**Table `%s`.**"):format(name, name, name))
+      end
+      blocks, named = captioned(blocks, name, caption), true
+    else
+      blocks = blocks:walk{Table = split}
+    end
+    if handed.provenance then blocks = pandoc.Blocks{} end -- the last page shows it
+    if handed.listing then blocks = pandoc.Blocks{blocks[#blocks]} end
+    for _, kind in ipairs{"listing", "provenance", "answer", "verdict"} do
+      if handed[kind] then blocks:insert(1, metadata(kind, handed[kind])) end
+    end
+    for _, kind in ipairs{"answer", "verdict"} do
+      if handed[kind] then
+        blocks:insert(1, raw("#block["))
+        blocks:insert(raw("] <" .. kind .. "-box>"))
+      end
+    end
+    shown:extend(blocks)
+  end
+  if caption and not named then
+    fail(("the cell shows no figure or table called %s, as its caption says")
+      :format(caption.name))
   end
   return shown
 end
 
 -- The chapter ---------------------------------------------------------------------
 
+-- A cell that begins with **Figure `name`.** is the caption of the cell before it.
+local function caption_of(blocks)
+  local first = blocks[1] and blocks[1].t == "Para" and blocks[1].content[1]
+  if not first or first.t ~= "Strong" then return nil end
+  local word, _, code = table.unpack(first.content)
+  if not KINDS[word.text] or not code or code.t ~= "Code" then return nil end
+  if #blocks > 1 then fail("a caption is one paragraph, in a cell of its own") end
+  local rest = pandoc.List(blocks[1].content)
+  rest:remove(1)
+  if rest[1] and rest[1].t == "Space" then rest:remove(1) end
+  return {kind = word.text, name = code.text, blocks = pandoc.Blocks{pandoc.Para(rest)}}
+end
+
 function Pandoc(doc)
+  chapter = pandoc.utils.stringify(doc.meta.chapter or "")
   local names = pandoc.List()
   for _, author in ipairs((doc.meta.jupyter or {}).authors or {}) do
     names:insert(quote(pandoc.utils.stringify(author.name)) .. ",")
   end
+  local texts, captions = {}, {}
+  for i, div in ipairs(doc.blocks) do
+    cell = i
+    if div.classes:includes("markdown") then
+      local source = div.content[1] and div.content[1].text or ""
+      texts[i] = read(source)
+      captions[i] = caption_of(texts[i])
+      texts[i]:walk{Header = function(h) headings[anchor(pandoc.utils.stringify(h))] = true end}
+    end
+  end
   local blocks = pandoc.Blocks{raw("#let authors = (" .. table.concat(names, " ") .. ")")}
   for i, div in ipairs(doc.blocks) do
     cell = i
-    local content = pandoc.Blocks(div.content)
-    if div.classes:includes("code") then content = code_cell(div) end
-    if div.classes:includes("raw") then content = pandoc.Blocks{} end
+    local content = {}
+    if div.classes:includes("code") then
+      content = code_cell(div, captions[i + 1])
+    elseif captions[i] then
+      local before_it = doc.blocks[i - 1]
+      if not before_it or not before_it.classes:includes("code") then
+        fail("a caption without a code cell before it")
+      end
+    else
+      content = texts[i] or {}
+    end
     blocks:insert(raw("// cell " .. cell))
-    blocks:extend(pandoc.Blocks(content):walk(everywhere))
+    blocks:extend(typeset(content))
   end
   return pandoc.Pandoc(blocks)
 end

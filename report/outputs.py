@@ -1,0 +1,121 @@
+"""Outputs of cells as they can be printed: each in its one best form.
+
+What cannot be printed is replaced by a sentence that says what was left out, on the
+page and on the terminal; nothing vanishes without one, except progress bars.
+"""
+
+import json
+import re
+import sys
+
+from nbconvert.filters import strip_ansi
+
+from report.markdown import protect
+
+PICTURES = (
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+)
+TEXTS = ("text/markdown", "text/html", "text/latex", "text/plain")
+HANDED = ("label", "verdict", "answer", "provenance", "listing")
+ACTIVE = re.compile(
+    r"<(script|iframe|canvas|video|audio|svg|object|embed|form)\b", re.I
+)
+BAR = re.compile(r"^[^\n|]*\d+%\|[^|\n]*\|.*$\n?|^\d+it \[[^\]\n]*\].*$\n?", re.M)
+LINK = re.compile(r"\x1b\].*?(?:\x07|\x1b\\)")  # a terminal's hyperlink or title
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+LONGEST = 200  # lines of an output; what is beyond them no reader of a page needs
+
+
+def printable(outputs, cell):
+    """Return the outputs of a cell (named "x.ipynb, cell 3") as they can be printed."""
+    return [out for one in outputs if (out := reduce(one, cell))]
+
+
+def reduce(output, cell):
+    """Reduce an output to its best form; None if it is but a progress bar."""
+    if output.output_type == "stream":
+        output.text = shorten(BAR.sub("", terminal(output.text)))
+        if output.name == "stderr" and output.text.strip():
+            print(f"{cell} wrote to stderr: {output.text.strip()}", file=sys.stderr)
+        return output if output.text.strip() else None
+    if output.output_type == "error":
+        output.traceback = [terminal(line) for line in output.traceback]
+        return output
+    output.data = best(output.data, output.metadata, cell)
+    return output if output.data else None
+
+
+def best(data, metadata, cell):
+    """Choose from a MIME bundle: a picture's file, else Markdown, ..., plain text.
+
+    What the output's metadata hands to the report, the keys HANDED, goes ahead of it
+    as a fenced block of JSON.
+    """
+    blocks = [
+        f"~~~ {key}\n{json.dumps(shielded(metadata[key]))}\n~~~\n\n"
+        for key in HANDED
+        if key in metadata
+    ]
+    for kind in PICTURES:
+        if kind in data:
+            alt = metadata.get("alt", "picture").replace("]", ")")
+            file = metadata["filenames"][kind]
+            return {"text/markdown": f"{''.join(blocks)}![{alt}](<{file}>)"}
+    plain = data.get("text/plain", "")
+    kind = next((kind for kind in TEXTS if kind in data), None)
+    foreign = [k for k in data if k.split("/")[0] not in {"text", "image"}]
+    foreign = [k for k in foreign if k != "application/json"]
+    if foreign and BAR.search(f"{plain}\n"):
+        return {}
+    if kind == "text/html" and ACTIVE.search(data[kind]):
+        foreign.append("text/html with scripts or drawings")
+    if kind is None or (foreign and kind in {"text/plain", "text/html"}):
+        return left_out((foreign or list(data))[0], cell)
+    text = shorten(terminal(data[kind]))
+    text = protect(text) if kind == "text/markdown" else text
+    return {kind: "".join(blocks) + text}
+
+
+def shielded(handed):
+    """Return metadata whose texts have their formulas protected."""
+    if isinstance(handed, dict):
+        return {key: shielded(one) for key, one in handed.items()}
+    return protect(handed) if isinstance(handed, str) else handed
+
+
+def left_out(kind, cell):
+    """Say what cannot be printed, on the terminal and, as Markdown, on the page."""
+    said = f"an output of type {kind} cannot be printed and is left out"
+    print(f"{cell}: {said}", file=sys.stderr)
+    return {"text/markdown": f"*{said[0].upper()}{said[1:]}.*".replace("_", r"\_")}
+
+
+def terminal(text):
+    r"""Return text as a terminal shows it: \r and \b overwrite, colours are dropped."""
+    text = strip_ansi(LINK.sub("", text)).replace("\r\n", "\n")
+    return "\n".join(overwrite(line) for line in text.split("\n"))
+
+
+def overwrite(line):
+    r"""Return one line after its carriage returns and backspaces, controls dropped."""
+    shown, at = [], 0
+    for character in line:
+        if character in "\r\b":
+            at = 0 if character == "\r" else max(0, at - 1)
+        elif not CONTROL.match(character):
+            shown[at : at + 1] = [character]
+            at += 1
+    return "".join(shown)
+
+
+def shorten(text):
+    """Return at most LONGEST lines of text, and how many are left out."""
+    lines = text.split("\n")
+    beyond = len(lines) - LONGEST
+    if beyond < 1:
+        return text
+    return "\n".join([*lines[:LONGEST], f"… {beyond} more lines are left out"])
