@@ -7,7 +7,7 @@ bin := $(VENV)/bin
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
-.PHONY: help report test lab data bench peers robust reference sabotage mutation lint \
+.PHONY: help report supplement all test lab data bench peers robust reference sabotage mutation lint \
   format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -27,6 +27,12 @@ help:  ## list the targets (the default)
 
 report:  ## execute the notebooks that changed, write report.pdf (QUICK=1: a short try)
 	+@$(build) $(report)
+
+supplement:  ## the same for notebooks/supplement/ and supplement.pdf
+	+@$(build) $(supplement)
+
+all:  ## both documents
+	+@$(build) $(report) $(supplement)
 
 test:  ## run the tests
 	$(call setup,$(VENV)/.installed-tests)
@@ -121,22 +127,31 @@ $(VENV)/.installed-%: $(VENV)/.installed
 	@$(install) --require-hashes --requirement $(filter %.lock,$^) || $(offline)
 	@touch $@
 
-# The report ------------------------------------------------------------------------
+# The report and its supplement ------------------------------------------------------
 
-names := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
 built := build$(if $(quick),/quick)
+figures := $(if $(quick),$(built)/)figures
 report := $(if $(quick),$(built)/)report.pdf
-executed := $(names:%=$(built)/executed/%.ipynb)
-chapters := $(names:%=$(built)/chapters/%.typ)
-typesetting := $(wildcard report/*.*)
-engine := $(wildcard engine/*.py)
+supplement := $(if $(quick),$(built)/)supplement.pdf
+chapters := $(sort $(wildcard notebooks/*.ipynb))
+extra := $(sort $(wildcard notebooks/supplement/*.ipynb))
+executed = $(patsubst notebooks/%,$(built)/executed/%,$(1))
+typeset = $(patsubst notebooks/%.ipynb,$(built)/chapters/%.typ,$(1))
+
+# What a notebook may import, and what turns it, executed, into pages.
+typesetting := $(addprefix report/,__main__.py exporter.py markdown.py outputs.py report.lua report.typ)
+imported := $(filter-out $(typesetting),$(wildcard report/*.* helpers/*.py data/*.py engine/*.py))
 
 # Notebook 6 reads what notebook 5 hands over; where that is lost, 5 is executed again.
+# The supplement goes on from the chapters.
 giving := $(built)/executed/5_five_architectures.ipynb
 $(built)/executed/6_200_samples.ipynb: $(giving)
-handed := $(addprefix $(if $(quick),$(built)/)figures/,chosen.csv five_seeds.csv)
+$(call executed,$(extra)): $(call executed,$(chapters))
+handed := $(addprefix $(figures)/,chosen.csv five_seeds.csv)
 
 ifdef inner
+strange := $(shell ls notebooks notebooks/supplement | grep '[^A-Za-z0-9._/:-]')
+$(if $(strange),$(error notebooks: rename $(strange): letters, digits, ., _ and - only))
 $(if $(filter-out $(wildcard $(handed)),$(handed)),$(shell rm -f $(giving)))
 
 # Data counts by content: a file that is moved into data/ keeps an old date.
@@ -144,24 +159,25 @@ $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
   cmp -s build/data.new build/data.sum || mv build/data.new build/data.sum)
 endif
 
-# Which modules a notebook depends on is found from its imports and kept in a .d file,
-# as C compilers do.
--include $(names:%=$(built)/%.d)
-
-$(executed): $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(engine)
+$(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(imported) build/data.sum
 	@echo "executing $<"
-	@$(bin)/python -m report.dependencies $< $@ $(built)/$*.d
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
 	  --NotebookExporter.preprocessors=report.execute.Execute \
 	  --KernelManager.transport_encryption=auto \
-	  --output-dir $(built)/part $<
+	  --output-dir $(built)/part/$(*D) $<
 	@mkdir -p $(@D) && mv $(built)/part/$*.ipynb $@
 
-$(chapters): $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
+$(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to report.exporter.TypstExporter \
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
-$(report): $(giving) $(chapters) $(wildcard figures/benchmark*)
-	@$(bin)/python -m report $@ $(chapters)
+$(report): $(giving) $(call typeset,$(chapters)) report/report.typ
+	@$(bin)/python -m report $@ $(call typeset,$(chapters))
 	@echo "wrote $@"
+
+$(supplement): $(call typeset,$(extra)) $(wildcard figures/benchmark*)
+	@$(bin)/python -m report $@ $(call typeset,$(extra))
+	@echo "wrote $@"
+
+.PRECIOUS: $(built)/executed/%.ipynb $(built)/chapters/%.typ

@@ -1,7 +1,6 @@
 """`python -m report report.pdf build/chapters/*.typ` binds the chapters.
 
-A PDF called supplement.pdf is bound as the second document, with the benchmark in its
-appendix. Run from the top folder: the benchmark is read from figures/.
+A PDF called supplement.pdf is bound as the second of the two documents.
 """
 
 import sys
@@ -13,9 +12,5 @@ from report.files import QUICK
 if len(sys.argv) < 3:
     sys.exit("usage: python -m report REPORT.pdf CHAPTER.typ ...")
 path, *chapters = sys.argv[1:]
-inputs = {"quick": "yes"} if QUICK else {}
-if Path(path).stem == "supplement":
-    inputs["supplement"] = "yes"
-    if Path("figures/benchmark.csv").exists():
-        inputs["benchmark"] = str(Path("figures/benchmark").resolve())
-compile_report(path, chapters, **inputs)
+marks = {"quick": QUICK, "supplement": Path(path).stem == "supplement"}
+compile_report(path, chapters, **{name: "yes" for name, on in marks.items() if on})

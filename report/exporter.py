@@ -114,10 +114,9 @@ def pandoc(nb, name):
 def compile_report(report, chapters, **inputs):
     """Compile chapters into `report`, which is replaced only by a complete PDF.
 
-    `inputs` are strings for report.typ: `benchmark`, the path of the files that `make
-    bench` leaves, without their endings; `quick` and `supplement`, which mark a trial
-    and the second of the two documents. The same chapters give the same bytes. Exits
-    with one line when Typst fails.
+    `inputs` are strings for report.typ: `quick` and `supplement`, whatever they say,
+    mark a trial and the second of the two documents. The same chapters give the same
+    bytes. Exits with one line when Typst fails.
     """
     paths = [Path(chapter).resolve() for chapter in chapters]
     try:
@@ -144,7 +143,7 @@ def explain(error, chapters):
     else:
         where = (Path(found[1]), int(found[2])) if found else None
     missing = re.search(r"text \"?(.*?)\"? could not be displayed", error.message)
-    said = error.message
+    said = error.message.removeprefix("assertion failed: ")
     if missing:
         said = " and ".join(map(describe, unknown(missing[1]))) or said
     return place(*where) + said if where else said

@@ -64,6 +64,11 @@ def save(fig, name, table=None):
     return Picture(drawn, name, describe(fig))
 
 
+def stored(name, alt):
+    """Show a picture that `make bench` has left; `alt` says what it shows."""
+    return Picture(results.kept(f"{name}.svg").read_text("utf-8"), name, alt)
+
+
 def describe(fig):
     """Say in words what the panels of a figure show: titles, axes, legend."""
     axes = [ax for ax in fig.axes if ax.get_visible()]

@@ -187,7 +187,7 @@ local function metadata(name, json)
   if name == "provenance" then
     return raw(("#metadata(json(bytes(%s))) <provenance>"):format(quote(json)))
   elseif name == "listing" then
-    return raw(("#listing-of(%s)"):format(quote(value)))
+    return raw(("#block[#raw(%s)] <listing-file>"):format(quote(value)))
   end
   local fields = pandoc.List()
   for key, text in pairs(value) do

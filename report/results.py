@@ -65,8 +65,8 @@ def read_csv(name, made_by):
     path = FIGURES / f"{name}.csv"
     if not path.exists():
         raise FileNotFoundError(
-            f"figures/{path.name} is missing: run notebooks/{made_by}.ipynb first, "
-            "which writes it"
+            f"{path.relative_to(files.ROOT)} is missing: run notebooks/{made_by}.ipynb "
+            "first, which writes it"
         )
     return pd.read_csv(path)
 
@@ -91,6 +91,24 @@ def table(frame, name, formats=None):
         shown.to_markdown(index=False, disable_numparse=True, colalign=aligned),
         label=name,
     )
+
+
+def kept(name):
+    """Return the path of figures/<name>; raises FileNotFoundError if it is not there.
+
+    `make bench` writes such files. They are measured, and never made anew by a report.
+    """
+    path = files.ROOT / "figures" / name
+    if not path.exists():
+        raise FileNotFoundError(f"figures/{name} is missing: `make bench` writes it")
+    return path
+
+
+def stored(name, label):
+    """Show a table that `make bench` has left, a dash where nothing stands."""
+    frame = pd.read_csv(kept(f"{name}.csv"), dtype=str).fillna("–")
+    shown = frame.to_markdown(index=False, disable_numparse=True)
+    return Output(shown, label=label)
 
 
 def typeset(text):

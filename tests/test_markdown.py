@@ -1,0 +1,123 @@
+"""Markdown as JupyterLab shows it, against what the page has: a table of both."""
+
+import base64
+import io
+import re
+
+import nbformat.v4 as nbf
+import pytest
+from PIL import Image
+
+from report.exporter import TypstExporter
+from report.markdown import protect
+
+
+def formulas(text):
+    """Return protected text with its formulas written out as <kind: TeX>."""
+    return re.sub(
+        r"`([0-9a-f]+)`\{=(\w+)\}",
+        lambda span: f"<{span[2]}:{bytes.fromhex(span[1]).decode()}>",
+        protect(text),
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [  # what JupyterLab hands to MathJax, and what to its Markdown parser
+        ("$a<b$, $ x * y $", "<math:a<b>, <math: x * y >"),
+        ("$$a\n+b$$", "<display:a\n+b>"),
+        (r"\\(a\\) and \\[b\\]", "<math:a> and <display:b>"),
+        (r"\(a\) stays text", r"\(a\) stays text"),
+        (r"\begin{align*}a\end{align*}", r"<display:\begin{align*}a\end{align*}>"),
+        (r"$\text{if $b$}$", r"<math:\text{if $b$}>"),
+        (r"costs \$5, by \eqref{x}", r"costs \$5, by <math:\eqref{x}>"),
+        ("`$a$` and $b$", "`$a$` and <math:b>"),
+        ("```\n$b$ | c\n```\n$a$", "```\n$b$ | c\n```\n<math:a>"),
+        ("a $5 only", "a $5 only"),
+        ("$a\n\nb$ c $d", "$a\n\nb<math: c >d"),
+        ("text\n| a |\n|---|\n| $|x|$ |", "text\n\n| a |\n|---|\n| <math:|x|> |"),
+        ("text\n---\n", "text\n---\n"),
+    ],
+)
+def test_formulas_are_taken_out_as_jupyterlab_does(source, shown):
+    assert formulas(source) == shown
+
+
+def chapter(*sources, name="1_x", folder="", **attachments):
+    """Return the Typst source that the exporter makes of Markdown cells."""
+    cells = [nbf.new_markdown_cell(source) for source in sources]
+    if attachments:
+        cells[0]["attachments"] = {"x.png": attachments}
+    nb = nbf.new_notebook(cells=cells, metadata={"folder": str(folder)})
+    resources = {"metadata": {"name": name}, "unique_key": name}
+    text, resources = TypstExporter().from_notebook_node(nb, resources)
+    return text.split("// cell 1\n", 1)[1], resources["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("source", "typst"),
+    [
+        ("see $x^2$", 'alt: "x^2"'),
+        ("$$x$$", "block: true, numbering: none"),
+        ("$$x_i \\label{eq:a}$$", "<eq:a>"),
+        ("$$x \\tag{7}$$", 'numbering: _ => "(7)"'),
+        (r"$x^T \nonumber$", "x^T"),
+        ("by $\\eqref{eq:a}$", "#ref(<eq:a>)"),
+        ("\\begin{align*}a &= b\\end{align*}", "block: true"),
+        ("\\begin{equation}a\\end{equation}", "block: true"),
+        ("$\\newcommand{\\R}{\\mathbb{R}}$\n\n$x\\in\\R$", "bb(R)"),
+        ("$\\def\\half{\\frac12}$\n\n$\\half$", "1 / 2"),
+        ("$\\operatorname*{argmax}_x$", 'op("argmax", limits: #true)'),
+        ("$\\boxed{x}$", "#box"),
+        ("so.[^1]\n\n[^1]: Because.", "#footnote[Because.]"),
+        ("a\n\n---\n\nb", "#line("),
+        ("a<br>b <!-- no --> <a id='c'></a>c", "a \\\nb c"),
+        ("- [ ] todo", "☐"),
+        ("2021. a year", "start: 2021"),
+        (":smile: ~~no~~ https://a.org", ":smile: #strike[no]"),
+        ("# A b\n\n[go](#A-b)", '#link(label("1_x#A-b"))'),
+        ("[nowhere](#Else)", "nowhere"),
+        ("By Figure `one` (Table `two`)", "By #ref(<one>); (#ref(<two>);)"),
+    ],
+)
+def test_what_jupyterlab_renders_is_rendered(source, typst):
+    assert typst in chapter(source)[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("$\\undefinedmacro$", "cannot read the formula \\\\undefinedmacro"),
+        ("<b>bold</b>", "raw HTML cannot be printed: <b>"),
+        ("<div>\nx\n</div>", "raw HTML cannot be printed: <div>"),
+        ("$$a\\label{x}\\\\b\\label{y}$$", "several labels"),
+        ("![x](http://a.org/x.png)", "is not on this computer: save it beside"),
+        ("![x](no.png)", r"there is no picture no\.png"),
+        ("![x](attachment:no.png)", "there is no picture attachment:no.png"),
+        ("**Figure `x`.** Lost.", "a caption without a code cell before it"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused_by_cell(source, reason):
+    with pytest.raises(SystemExit, match=f"1_x.ipynb, cell 2: .*{reason}"):
+        chapter("fine", source)
+
+
+def test_a_macro_holds_in_later_cells_only():
+    with pytest.raises(SystemExit, match="cell 1: cannot read"):
+        chapter("$\\R$", "$\\newcommand{\\R}{x}$")
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_attached_and_local_pictures_are_kept(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "my plot.png").write_bytes(png())
+    encoded = base64.b64encode(png()).decode()
+    source = "![a](attachment:x.png) ![](sub/my%20plot.png)"
+    text, kept = chapter(source, folder=tmp_path, **{"image/png": encoded})
+    assert list(kept.values()) == [png(), png()]
+    assert [f'image("{name}"' in text for name in kept] == [True, True]

@@ -1,0 +1,102 @@
+"""Outputs: shown in their best form, or replaced by a sentence; nothing vanishes."""
+
+import nbformat.v4 as nbf
+import pytest
+
+from report.outputs import LONGEST, printable, terminal
+
+CELL = "1_x.ipynb, cell 2"
+
+
+def best(data, **metadata):
+    output = nbf.new_output("display_data", data=data, metadata=metadata)
+    found = printable([output], CELL)
+    return found[0].data if found else None
+
+
+def streamed(text, name="stdout"):
+    found = printable([nbf.new_output("stream", text=text, name=name)], CELL)
+    return found[0].text if found else None
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("50%\r100%", "100%"),
+        ("abc\rx", "xbc"),
+        ("wheel -\b \bdone", "wheel done"),
+        ("\bx\r\ny", "x\ny"),
+        ("\x1b[31mred\x1b[0m bell\x07 nul\x00", "red bell nul"),
+        ("\x1b]8;;http://e.org\x07link\x1b]8;;\x07", "link"),
+        ("tab\tline\n", "tab\tline\n"),
+    ],
+)
+def test_text_is_what_a_terminal_shows(written, seen):
+    assert terminal(written) == seen
+
+
+@pytest.mark.parametrize(
+    ("bundle", "kind"),
+    [
+        (["text/plain", "text/html", "text/markdown"], "text/markdown"),
+        (["text/plain", "text/html"], "text/html"),
+        (["text/plain", "text/latex"], "text/latex"),
+        (["text/plain", "application/json"], "text/plain"),
+        (["text/plain"], "text/plain"),
+    ],
+)
+def test_the_best_form_is_shown(bundle, kind):
+    assert best({one: "x" for one in bundle}) == {kind: "x"}
+
+
+@pytest.mark.parametrize("kind", ["svg+xml", "png", "jpeg", "gif", "webp"])
+def test_a_picture_is_shown_by_its_file(kind):
+    kind = f"image/{kind}"
+    shown = best({"text/plain": "<Figure>", kind: "…"}, filenames={kind: "a_b.x"})
+    assert shown == {"text/markdown": "![picture](<a_b.x>)"}
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ({"application/vnd.plotly.v1+json": {}}, "application/vnd.plotly.v1+json"),
+        ({"application/vnd.vegalite.v5+json": {}, "text/plain": "Chart"}, "vegalite"),
+        ({"application/pdf": "…", "text/plain": "<Figure size>"}, "application/pdf"),
+        ({"application/javascript": "f()", "text/plain": "<JS>"}, "javascript"),
+        ({"application/vnd.jupyter.widget-view+json": {}, "text/plain": "S()"}, "view"),
+        ({"text/html": "<div><script>x</script></div>"}, "text/html with scripts"),
+        ({"text/html": "<iframe src=x></iframe>", "text/plain": "IFrame"}, "scripts"),
+        ({"image/x-unknown": "…"}, "image/x-unknown"),
+    ],
+)
+def test_what_cannot_be_printed_is_said_to_be_left_out(data, kind, capsys):
+    shown = best(data)["text/markdown"]
+    assert kind in shown
+    assert shown.endswith("cannot be printed and is left out.*")
+    assert f"{CELL}: an output of type " in capsys.readouterr().err
+
+
+def test_progress_bars_leave_nothing():
+    bar = "train:  50%|█████     | 5/10 [00:01<00:01,  4.9it/s]"
+    widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": bar}
+    assert best(widget) is None
+    assert streamed(f"\r{bar}\r{bar}\n", "stderr") is None
+    assert streamed(f"{bar}\nUserWarning: x\n", "stderr") == "UserWarning: x\n"
+
+
+def test_what_is_written_to_stderr_is_said_on_the_terminal(capsys):
+    streamed("UserWarning: x\n", "stderr")
+    assert capsys.readouterr().err == f"{CELL} wrote to stderr: UserWarning: x\n"
+
+
+def test_long_text_is_cut_and_says_by_how_much():
+    text = "\n".join(map(str, range(LONGEST + 50)))
+    lines = streamed(text).split("\n")
+    assert lines[LONGEST - 1 :] == [str(LONGEST - 1), "… 50 more lines are left out"]
+
+
+def test_what_is_handed_over_stands_before_the_text():
+    shown = best({"text/markdown": "said $x$"}, verdict={"claim": "$y$"}, other=1)
+    handed, said = shown["text/markdown"].split("\n~~~\n\n")
+    assert handed == '~~~ verdict\n{"claim": "`79`{=math}"}'
+    assert said == "said `78`{=math}"
