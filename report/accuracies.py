@@ -72,7 +72,8 @@ def summary(found, data=None):
         for part in ("train", "validation"):
             values = pd.Series(percent(result, part))
             row[part], row[f"{part} sd"] = values.mean(), values.std()
-        row["low"], row["high"] = claims.interval(validation(result))[1:]
+        bounds = claims.interval(validation(result))[1:]
+        row["low"], row["high"] = np.clip(bounds, 0, 100)
         if data:
             row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
             row["to ceiling"] = row["ceiling"] - row["validation"]

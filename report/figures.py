@@ -48,7 +48,8 @@ class Picture:
         self.svg, self.name, self.alt = drawn, name, alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        data = {"image/svg+xml": self.svg, "text/plain": self.alt}
+        inline = self.svg[self.svg.index("<svg") :]
+        data = {"image/svg+xml": inline, "text/plain": self.alt}
         return data, {"label": self.name, "alt": self.alt}
 
 
@@ -162,7 +163,7 @@ def residuals(tests, columns=3, height=1.75):
     labels = "step ε", "residual"
     fig, axes, parts = facets(table, ["panel"], labels, columns, height, **SHARED)
     for ax, title, part in parts:
-        ax.set_title(title.replace(": ", "\n", 1))
+        ax.set_title("\n".join(title.rsplit(": ", 1)))
         for _, rows in part.groupby("test", sort=False):
             draw_residuals(ax, rows, thin=isinstance(tests, dict))
     axes[0, 0].set(ylim=(tables.FLOOR / 3, 1e2), xticks=[1e-9, 1e-6, 1e-3, 1])

@@ -12,47 +12,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from report import dependencies
-
 ROOT = Path(__file__).parent.parent
 
 
 def notebook(path, *codes):
     nbformat.write(new_notebook(cells=[new_code_cell(code) for code in codes]), path)
     return path
-
-
-@pytest.mark.parametrize(
-    ("code", "found"),
-    [
-        ("from helpers import sgd, checks as c", {"helpers/sgd", "helpers/checks"}),
-        ("from helpers.layers import ReLU", {"helpers/layers"}),
-        ("import report.figures", {"report/figures"}),
-        ("import numpy\nfrom scipy import special", set()),
-    ],
-)
-def test_imports_are_read_from_the_code(code, found):
-    assert dependencies.imports(code) == found
-
-
-def test_a_rule_names_indirect_imports_and_their_companions(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    path = notebook(
-        tmp_path / "x.ipynb", "%matplotlib inline", "import helpers.mistakes"
-    )
-    first, vanished = dependencies.rule(path, "out").split("\n\n")
-    modules = ("mistakes", "checks", "layers", "network", "losses")
-    expected = {f"helpers/{module}.py" for module in modules}
-    assert set(first.removeprefix("out: ").split()) == expected
-    assert vanished == first.removeprefix("out: ") + ":\n"
-    drawn = dependencies.rule(notebook(path, "from report import figures"), "out")
-    assert "report/figures.mplstyle" in drawn
-
-
-def test_a_rule_depends_on_the_data_if_it_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    path = notebook(tmp_path / "x.ipynb", "from helpers import datasets")
-    assert "build/data.sum" in dependencies.rule(path, "out")
 
 
 def execute(path, folder):
@@ -80,6 +45,16 @@ def test_a_failing_cell_is_named_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "out" / "x.ipynb").exists()
 
 
+def test_a_dead_kernel_is_named_and_a_foreign_one_is_not_asked_for(tmp_path):
+    run = execute(notebook(tmp_path / "x.ipynb", "import os; os._exit(3)"), tmp_path)
+    assert "x.ipynb, cell 1: the kernel died" in run.stderr.splitlines()[-1]
+    path = notebook(tmp_path / "y.ipynb", "1")
+    nb = nbformat.read(path, as_version=4)
+    nb.metadata["kernelspec"] = {"name": "julia", "display_name": "Julia"}
+    nbformat.write(nb, path)
+    assert execute(path, tmp_path / "out").returncode == 0
+
+
 @pytest.mark.parametrize("folder", [".", "tests"])
 def test_the_lock_holds_every_direct_requirement_with_hashes(folder):
     def pins(name):
@@ -91,31 +66,6 @@ def test_the_lock_holds_every_direct_requirement_with_hashes(folder):
     lock = (ROOT / folder / "requirements.lock").read_text(encoding="utf-8")
     assert all("--hash=sha256:" in part for part in lock.split("\n    # via")[:-1])
     assert "://" not in lock
-
-
-def names_written(code):
-    """Return the names of the files that a cell writes to figures/."""
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    writers = {  # with the place of the name among the arguments
-        "figures.save": 1,
-        "results.certificate": 1,
-        "results.comparisons": 2,
-        "results.table": 1,
-        "results.write_csv": 1,
-    }
-    called = [(c, ast.unparse(c.func)) for c in calls]
-    named = [c.args[writers[name]] for c, name in called if name in writers]
-    return [name.value for name in named if isinstance(name, ast.Constant)]
-
-
-def test_no_two_outputs_have_the_same_name():
-    written = []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        for cell in [c for c in cells if c.cell_type == "code"]:
-            written += names_written(cell.source)
-    assert len(written) > 20
-    assert sorted(set(written)) == sorted(written)
 
 
 STAND_IN = """#!{python}
@@ -134,8 +84,8 @@ if "--output-dir" in words:  # nbconvert
         time.sleep(0.5)
         figures = "build/quick/figures" if "quick" in str(written[0]) else "figures"
         written += [Path(figures) / f"{{n}}.csv" for n in ("chosen", "five_seeds")]
-else:  # report.dependencies NOTEBOOK TARGET FILE, report FILE ...
-    written = [Path(words[-1 if "dependencies" in words[1] else 2])]
+else:  # python -m report FILE ...
+    written = [Path(words[2])]
 for path in written:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("")
@@ -145,11 +95,13 @@ for path in written:
 @pytest.fixture
 def copy(tmp_path):
     """Return a folder with the Makefile whose programs only write their files."""
-    notebooks = [f"notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")]
+    paths = (ROOT / "notebooks").rglob("[0-9]*.ipynb")
+    notebooks = [path.relative_to(ROOT) for path in paths]
     locks = ("requirements.lock", "tests/requirements.lock")
     handed = ("figures/chosen.csv", "figures/five_seeds.csv", "benchmarks/x.py")
-    for name in (*notebooks, *locks, *handed, ".venv/.installed"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    modules = ("helpers/layers.py", "report/claims.py", "report/report.typ")
+    for name in (*notebooks, *locks, *handed, *modules, ".venv/.installed"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     for name in ("Makefile", "report/lock.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -266,16 +218,42 @@ def test_what_is_handed_over_and_lost_is_made_again(copy, name, quick):
     assert "is up to date" in made(copy, "report", *quick)
 
 
-def test_make_knows_what_a_notebook_reads_of_another():
-    read = []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        code = nbformat.read(path, as_version=4).cells
-        text = "".join(c.source for c in code if c.cell_type == "code")
-        read += re.findall(r"read_csv\(\s*\"(\w+)\", made_by=\"(\w+)\"", text)
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (handed,) = re.findall(r"^handed := .*figures/,(.*)\)$", makefile, re.MULTILINE)
-    assert sorted(f"{name}.csv" for name, _ in read) == sorted(handed.split())
-    assert {by for _, by in read} == {"5_five_architectures"}
+def test_a_supplement_is_made_after_the_chapters(copy):
+    assert "wrote supplement.pdf" in made(copy, "supplement")
+    order = executed(copy)
+    assert len(order) > 6
+    assert sorted(order[:6]) == sorted(
+        p.stem for p in (ROOT / "notebooks").glob("*.ipynb")
+    )
+    assert not (copy / "report.pdf").exists()
+    assert "wrote report.pdf" in made(copy, "all")
+
+
+@pytest.mark.parametrize(
+    ("changed", "count"),
+    [
+        ("helpers/layers.py", 6),
+        ("report/claims.py", 6),
+        ("report/report.typ", 0),
+        ("notebooks/2_sgd.ipynb", 1),
+        ("notebooks/5_five_architectures.ipynb", 2),
+    ],
+)
+def test_what_changes_is_executed_again(copy, changed, count):
+    made(copy, "report")
+    executed(copy)
+    os.utime(copy / changed)
+    assert "wrote report.pdf" in made(copy, "report")
+    assert len(executed(copy)) == count
+
+
+@pytest.mark.parametrize("name", ["with space.ipynb", "a$b.ipynb"])
+def test_a_name_that_make_cannot_read_is_named(copy, name):
+    (copy / "notebooks" / name).touch()
+    process = started(copy, "report")
+    printed, _ = process.communicate()
+    assert process.returncode == 2
+    assert f"notebooks: rename {name}: letters, digits" in printed
 
 
 @pytest.fixture

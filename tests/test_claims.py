@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from helpers import checks
 from report import claims
 from report.claims import (
     Comparison,
@@ -216,25 +217,94 @@ def test_better_in_all_is_decided_by_the_clearest_contrary_or_the_least_certain(
         ({"a": sure, "b": unsure}, None, "+1.00 (−1.00 to +2.00) points (b)"),
         ({"c": contrary, "b": unsure}, False, "+1.00 (−2.00 to −1.00) points (c)"),
     ):
-        stated = claims.better("2.2.4", "it is", compared).metadata["verdict"]
-        assert (stated["holds"], stated["number"]) == (holds, said)
+        stated = claims.better("2.2.4", "it is", compared, reported=True)
+        verdict = stated.metadata["verdict"]
+        assert (verdict["holds"], verdict["number"]) == (holds, said)
+        assert verdict["reported"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "holds", "check", "finding"),
+    [
+        (True, True, "✓ **Passed", "✓ **Confirmed"),
+        (np.False_, False, "✗ **Failed", "✗ **Not confirmed"),
+        (None, None, "? **Undecided", "? **Undecided"),
+        (np.nan, None, "? **Undecided", "? **Undecided"),
+    ],
+)
+def test_a_claim_comes_out_either_way_or_undecided(given, holds, check, finding):
+    for state, words in ((claims.check, check), (claims.finding, finding)):
+        output = state("2.1.1", "it is so", given, "1e-05")
+        assert output.markdown == f"{words} (2.1.1).** it is so: 1e−5."
+        assert output.metadata["verdict"] == {
+            "item": "2.1.1",
+            "kind": state.__name__,
+            "claim": "it is so",
+            "holds": holds,
+            "word": words[4:],
+            "number": "1e−5",
+            "reported": False,
+        }
 
 
 @pytest.mark.parametrize(
     ("holds", "said"),
-    [
-        (True, "It does."),
-        (False, "It fails."),
-        (None, "Undecided: it does."),
-        (np.nan, "Undecided: it does."),
-    ],
+    [(True, "It does."), (False, "It fails."), (np.nan, "Undecided: It does.")],
 )
 def test_an_answer_follows_from_the_evidence(holds, said):
-    output = claims.answer("2.1.2", "does it?", holds, "It does.", "It fails.", "1e-05")
+    output = claims.answer(
+        "2.1.2", "does it?", holds, "It does.", "It fails.", "1e-05", "some_figure"
+    )
     assert output.metadata["answer"] == {
         "item": "2.1.2",
         "question": "does it?",
         "answer": said,
         "number": "1e−5",
+        "evidence": "some_figure",
     }
     assert output.markdown == f"**Answer to 2.1.2.** {said} (1e−5.)"
+
+
+def outcome(verdict, kind="Taylor", order=2.0, error=0.5):
+    return checks.Check(kind, verdict, 1, 1, error, orders=(1.0, order))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "holds", "number"),
+    [
+        (["pass", "pass"], True, "2 of 2 pass, lowest order 2.0"),
+        (["pass", "FAIL", "refused"], False, "1 of 3 pass, 1 refused, "),
+        (["pass", "refused"], None, "1 of 2 pass, 1 refused, "),
+        ([], None, "0 of 0 pass"),
+    ],
+)
+def test_a_refused_check_certifies_nothing(verdicts, holds, number):
+    stated = claims.certify("2.1.1", "It is right", map(outcome, verdicts))
+    verdict = stated.metadata["verdict"]
+    assert (verdict["kind"], verdict["holds"]) == ("check", holds)
+    assert verdict["number"].startswith(number)
+
+
+def test_a_tally_has_the_worst_of_every_kind():
+    tests = [
+        outcome("pass", order=2.0),
+        outcome("pass", order=1.956),
+        outcome("pass", "complex step", np.nan, 1e-16),
+        outcome("pass", "complex step", np.nan, 4e-15),
+        outcome("pass", "central difference", np.nan, 3e-8),
+        outcome("FAIL", "transpose", np.nan, 2.4e-3),
+        outcome("refused", "complex step", np.nan, np.nan),
+    ]
+    assert claims.tally(tests) == (
+        "5 of 7 pass, 1 refused, lowest order 2.0, central difference < 1e-07, "
+        "complex step < 1e-13, transpose 2e-03"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "answer"),
+    [([0.1, -0.1, 0.05], True), ([3, 3.1, 2.9], False), ([0.9, 1.1, 1.0], None)],
+)
+def test_a_mean_lies_within_a_bound_or_beyond_or_it_is_open(values, answer):
+    assert claims.within(values, 1) is answer
+    assert claims.within(np.negative(values), 1) is answer

@@ -1,4 +1,4 @@
-"""Notebooks keep to what the report can print; each rule is shown to catch a breach."""
+"""Notebooks keep to their form, and to what they promise each other."""
 
 import ast
 import re
@@ -11,224 +11,158 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = Path(__file__).parent.parent
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in PATHS}
-
-
-def cells(nb, kind):
-    """Yield (number counted from 1, source) of the cells of a kind."""
-    for number, cell in enumerate(nb.cells, 1):
-        if cell.cell_type == kind:
-            yield number, cell
-
-
-# Markdown: what pandoc would print literally or lose ----------------------------------
-
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXTRA = sorted((ROOT / "notebooks" / "supplement").glob("*.ipynb"))
+NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in CHAPTERS + EXTRA}
 CODE = re.compile(r"^(```+|~~~+).*?^\1|`[^`\n]+`", re.DOTALL | re.MULTILINE)
-DISPLAY = re.compile(r"\$\$.*?\$\$", re.DOTALL)
-INLINE = re.compile(r"\$([^$]*)\$")
+CAPTION = re.compile(r"\*\*(?:Figure|Table) `(\w+)`\.\*\* ")
+REFERENCE = re.compile(r"\b(?:Figure|Table)\s`(\w+)`")
 
 
-def markdown_faults(source):
-    """Return what is wrong with the source of a Markdown cell."""
-    text = CODE.sub("", source).replace(r"\$", "")
-    prose = DISPLAY.sub("", text)
-    inline = INLINE.findall(prose)
-    formulas = " ".join([*DISPLAY.findall(text), *inline])
-    rest = INLINE.sub("", prose)
-    rules = {
-        "a formula with inner spaces, $ a $": any(f != f.strip() for f in inline),
-        "a formula without its second $": "$" in rest,
-        r"\begin{...} outside $$": r"\begin{" in rest,
-        r"\(...\) or \[...\] instead of $": re.search(r"\\[(\[]", rest),
-        "raw HTML": re.search(r"<(?!https?:)[a-zA-Z/!]", rest),
-        "mathematics in a heading": re.search(r"^#+ .*\$", text, re.MULTILINE),
-        "a superscript upon a superscript, }}^": re.search(r"\}\s*\}\s*\^", formulas),
-        r"\tag, \color or \textcolor": re.search(r"\\(tag|(text)?color)\b", formulas),
-    }
-    return [rule for rule, broken in rules.items() if broken]
-
-
-@pytest.mark.parametrize(
-    ("source", "fault"),
-    [
-        ("see $ a $", "inner spaces"),
-        ("see $a$ and $b", "second $"),
-        ("\\begin{align}a\\end{align}", "outside"),
-        ("see \\(a\\)", "instead of"),
-        ("see\n\\[a\\]", "instead of"),
-        ("an <img src='x'>", "HTML"),
-        ("a <!-- comment -->", "HTML"),
-        ("## Loss $F$", "heading"),
-        ("${a^{(l)}}^\\top$", "superscript"),
-        ("$$a \\tag{1}$$", "tag"),
-    ],
-)
-def test_markdown_trap_is_found(source, fault):
-    (found,) = markdown_faults(source)
-    assert fault in found
-
-
-def test_sound_markdown_has_no_fault():
-    prose = "## A\n\n$a<b$ costs \\$5, `$ x $`, <https://a.org>\n\n"
-    formula = "$$\\begin{align}a\\end{align}$$\n\n"
-    fenced = "```\n## $ a $ <b>\n```\n"
-    assert markdown_faults(prose + formula + fenced) == []
-
-
-def test_markdown_is_printable():
-    faults = [
-        f"{name}, cell {number}: {fault}"
-        for name, nb in NOTEBOOKS.items()
-        for number, cell in cells(nb, "markdown")
-        for fault in markdown_faults(cell.source)
-    ]
-    assert faults == []
-
-
-# Code cells ---------------------------------------------------------------------------
-
-OPTION = re.compile(r"^#\| ?([a-z-]+): *(.*)$", re.MULTILINE)
-
-
-def options(source):
-    """Return the `#| key: value` lines of a cell."""
-    return dict(OPTION.findall(source))
-
-
-def code_faults(cell):
-    """Return what is wrong with a code cell."""
-    given = options(cell.source)
-    kind = given.get("label", "").split("-")[0]
-    wanted = {"": [], "fig": ["fig-cap", "fig-alt"], "tbl": ["tbl-cap"]}
-    code = [n for n in cell.source.splitlines() if not n.startswith("#|")]
-    captions = {"fig-cap", "tbl-cap"} & set(given)
-    rules = {
-        "it has outputs": cell.outputs,
-        "it has an execution count": cell.execution_count is not None,
-        "a line is longer than 78": any(len(line) > 78 for line in code),
-        "its label is neither fig- nor tbl-": kind not in wanted,
-        "it has a caption and no label": captions and not kind,
-    }
-    missing = [f"it has no {o}" for o in wanted.get(kind, ()) if not given.get(o)]
-    return [rule for rule, broken in rules.items() if broken] + missing
-
-
-FIGURE = "#| label: fig-x\n#| fig-cap: C\n#| fig-alt: A\n"
-PRINTED = nbf.new_output("stream", text="1")
+def faults(nb):
+    """Return what is wrong with the form of a notebook, as (number of cell, fault)."""
+    found = []
+    for number, cell in enumerate(nb.cells, 1):
+        code = cell.cell_type == "code"
+        prose = "" if code else CODE.sub("", cell.source)
+        titles = re.findall(r"^# ", prose, re.MULTILINE)
+        rules = {
+            "it has outputs": code and cell.outputs,
+            "it has an execution count": code and cell.execution_count is not None,
+            "a line is longer than 78": code
+            and any(len(line) > 78 for line in cell.source.splitlines()),
+            "a #| line, which nothing reads": code and cell.source.startswith("#|"),
+            "mathematics in a heading": re.search(r"^#+ .*\$", prose, re.MULTILINE),
+            "a heading of the third level": re.search(r"^###", prose, re.MULTILINE),
+            "not one title, in the first cell": len(titles) != (number == 1),
+        }
+        found += [(number, rule) for rule, broken in rules.items() if broken]
+    return found
 
 
 @pytest.mark.parametrize(
     ("cell", "fault"),
     [
-        (nbf.new_code_cell("1", outputs=[PRINTED]), "outputs"),
-        (nbf.new_code_cell("1", execution_count=1), "execution count"),
-        (nbf.new_code_cell("x" * 79), "longer than 78"),
-        (nbf.new_code_cell("#| label: figure-x"), "neither"),
-        (nbf.new_code_cell(FIGURE.replace("fig-alt", "fig-x")), "no fig-alt"),
-        (nbf.new_code_cell("#| label: fig-x\n#| fig-alt: A"), "no fig-cap"),
-        (nbf.new_code_cell("#| label: tbl-x"), "no tbl-cap"),
-        (nbf.new_code_cell("#| tbl-cap: C"), "caption and no label"),
+        (nbf.new_code_cell("1", outputs=[nbf.new_output("stream")]), "it has outputs"),
+        (nbf.new_code_cell("1", execution_count=1), "it has an execution count"),
+        (nbf.new_code_cell("x" * 79), "a line is longer than 78"),
+        (nbf.new_code_cell("#| echo: false\n1"), "a #| line, which nothing reads"),
+        (nbf.new_markdown_cell("## Loss $F$"), "mathematics in a heading"),
+        (nbf.new_markdown_cell("### Third"), "a heading of the third level"),
+        (nbf.new_markdown_cell("# Second"), "not one title, in the first cell"),
+        (nbf.new_markdown_cell("```\n# $a$\n```\n`# b`"), None),
     ],
 )
-def test_code_cell_fault_is_found(cell, fault):
-    (found,) = code_faults(cell)
-    assert fault in found
+def test_a_fault_of_form_is_found(cell, fault):
+    nb = nbf.new_notebook(cells=[nbf.new_markdown_cell("# Title"), cell])
+    assert faults(nb) == ([(2, fault)] if fault else [])
 
 
-def test_sound_code_cells_have_no_fault():
-    sources = ["x" * 78, FIGURE + "plot()", "#| label: tbl-x\n#| tbl-cap: C\n1"]
-    assert [code_faults(nbf.new_code_cell(source)) for source in sources] == [[]] * 3
+def test_the_form_of_all_notebooks():
+    found = {name: faults(nb) for name, nb in NOTEBOOKS.items()}
+    assert {name: some for name, some in found.items() if some} == {}
 
 
-def test_code_cells_are_clean_and_captioned():
-    faults = [
-        f"{name}, cell {number}: {fault}"
-        for name, nb in NOTEBOOKS.items()
-        for number, cell in cells(nb, "code")
-        for fault in code_faults(cell)
-    ]
-    assert faults == []
+# Figures and tables -------------------------------------------------------------------
 
 
-# Labels, definitions, chapters --------------------------------------------------------
-
-
-def label_faults(notebooks):
-    """Return labels defined twice, never referenced, or referenced and not defined."""
-    code = [c.source for nb in notebooks for _, c in cells(nb, "code")]
-    text = "\n".join(c.source for nb in notebooks for _, c in cells(nb, "markdown"))
-    text = CODE.sub("", text)
-    defined = [label for s in code if (label := options(s).get("label"))]
-    defined += re.findall(r"^#.*\{#(sec-[\w-]+)\}", text, re.MULTILINE)
-    defined += re.findall(r"\\label\{(.*?)\}", text)
-    used = set(re.findall(r"@((?:fig|tbl|sec)-[\w-]*\w)", text))
-    used |= set(re.findall(r"\\eqref\{(.*?)\}", text))
-    twice = [f"{x} is defined twice" for x, n in Counter(defined).items() if n > 1]
-    unused = [f"{x} is never referenced" for x in sorted({*defined} - used)]
-    return twice + unused + [f"{x} is not defined" for x in sorted(used - {*defined})]
+def reference_faults(notebooks):
+    """Return what is captioned twice, never spoken of, or spoken of and not there."""
+    texts = [c.source for nb in notebooks for c in nb.cells if c.cell_type != "code"]
+    captions = [name for text in texts for name in CAPTION.findall(text)]
+    spoken = {
+        name for text in texts for name in REFERENCE.findall(CAPTION.sub("", text))
+    }
+    twice = [f"{x} is captioned twice" for x, n in Counter(captions).items() if n > 1]
+    unused = [f"{x} is never referred to" for x in sorted({*captions} - spoken)]
+    return twice + unused + [f"{x} is not there" for x in sorted(spoken - {*captions})]
 
 
 @pytest.mark.parametrize(
-    ("markdown", "fault"),
+    ("text", "fault"),
     [
-        ("@fig-x", None),
-        ("See [@fig-x]: $\\eqref{eq:y}$.\n\n$$a\\label{eq:y}$$\n", None),
-        ("nothing", "fig-x is never referenced"),
-        ("`@fig-x`", "fig-x is never referenced"),
-        ("@fig-x, @fig-y", "fig-y is not defined"),
-        ("@fig-x $\\eqref{eq:y}$", "eq:y is not defined"),
-        ("@fig-x\n\n## S {#sec-y}", "sec-y is never referenced"),
-        ("@fig-x @sec-y\n\n## S {#sec-y}\n\n## T {#sec-y}", "sec-y is defined twice"),
+        ("As Figure\n`x` shows.", None),
+        ("Nothing.", "x is never referred to"),
+        ("Figure `x`, Table `y`.", "y is not there"),
+        ("**Figure `x`.** Again.", "x is captioned twice"),
     ],
 )
-def test_label_fault_is_found(markdown, fault):
-    cells = [nbf.new_code_cell(FIGURE), nbf.new_markdown_cell(markdown)]
-    assert label_faults([nbf.new_notebook(cells=cells)]) == ([fault] if fault else [])
+def test_a_fault_of_reference_is_found(text, fault):
+    cells = map(nbf.new_markdown_cell, ["**Figure `x`.** C.", "Figure `x`" * 0, text])
+    found = reference_faults([nbf.new_notebook(cells=list(cells))])
+    assert found[:1] == ([fault] if fault else [])
 
 
-def test_every_label_is_unique_and_referenced():
-    assert label_faults(NOTEBOOKS.values()) == []
+@pytest.mark.parametrize("paths", [CHAPTERS, EXTRA], ids=["report", "supplement"])
+def test_every_figure_and_table_is_captioned_and_referred_to(paths):
+    assert reference_faults([NOTEBOOKS[path.name] for path in paths]) == []
 
 
-def definitions(code, everywhere=True):
+def test_names_of_figures_and_tables_are_unique_over_both_documents():
+    texts = [c.source for nb in NOTEBOOKS.values() for c in nb.cells]
+    names = Counter(name for text in texts for name in CAPTION.findall(text))
+    assert len(names) > 20
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def sections(paths):
+    """Return {number: title} of the sections of a document: "2", "2.1", …"""
+    found = {}
+    for chapter, path in enumerate(paths, 1):
+        cells = [c for c in NOTEBOOKS[path.name].cells if c.cell_type == "markdown"]
+        text = "\n\n".join(CODE.sub("", cell.source) for cell in cells)
+        found[f"{chapter}"] = path.stem
+        titles = re.findall(r"^## (.+)", text, re.MULTILINE)
+        found |= {f"{chapter}.{n}": title for n, title in enumerate(titles, 1)}
+    return found
+
+
+def test_what_is_said_to_be_in_the_supplement_is_there():
+    known, spoken = sections(EXTRA), set()
+    for path in CHAPTERS:
+        for cell in NOTEBOOKS[path.name].cells:
+            text = " ".join(cell.source.split())
+            places = re.findall(
+                r"supplement, sections? ((?:S[\d.]*\d(?:, | and )?)+)", text
+            )
+            spoken |= {n for place in places for n in re.findall(r"S([\d.]*\d)", place)}
+    assert spoken
+    assert spoken - set(known) == set()
+
+
+# Code ---------------------------------------------------------------------------------
+
+
+def code(nb):
+    """Return the Python of a notebook."""
+    source = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "code")
+    return TransformerManager().transform_cell(source)
+
+
+def definitions(python):
     """Return the names of the functions and classes that Python code defines."""
-    tree = ast.parse(code)
-    nodes = ast.walk(tree) if everywhere else tree.body
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in nodes if isinstance(node, kinds)}
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {n.name for n in ast.walk(ast.parse(python)) if isinstance(n, kinds)}
 
 
-def redefined(nb):
-    """Return what a notebook defines although `helpers` or `report` has it."""
+def test_nothing_of_helpers_and_report_is_defined_again():
     modules = [p for room in ("helpers", "report") for p in (ROOT / room).glob("*.py")]
-    ours = set().union(*(definitions(m.read_text("utf-8"), False) for m in modules))
-    code = "\n".join(cell.source for _, cell in cells(nb, "code"))
-    return definitions(TransformerManager().transform_cell(code)) & ours
-
-
-def test_redefinition_is_found():
-    code = nbf.new_code_cell("def compile_report(): ...\ndef own(): ...")
-    assert redefined(nbf.new_notebook(cells=[code])) == {"compile_report"}
-
-
-def test_nothing_is_defined_twice():
-    found = {name: redefined(nb) for name, nb in NOTEBOOKS.items()}
+    trees = [ast.parse(path.read_text("utf-8")) for path in modules]
+    ours = {n.name for tree in trees for n in tree.body if hasattr(n, "name")}
+    assert "softmax" in ours
+    found = {name: definitions(code(nb)) & ours for name, nb in NOTEBOOKS.items()}
     assert {name: names for name, names in found.items() if names} == {}
 
 
-def chapter_titles(nb):
-    """Return the level-one headings, each with the number of its cell."""
-    found = ((n, CODE.sub("", cell.source)) for n, cell in cells(nb, "markdown"))
-    return [(n, t) for n, text in found for t in re.findall(r"(?m)^# .+", text)]
-
-
-def test_each_notebook_is_one_chapter():
-    assert PATHS
-    found = {name: chapter_titles(nb) for name, nb in NOTEBOOKS.items()}
-    assert {n: t for n, t in found.items() if [cell for cell, _ in t] != [1]} == {}
-
-
-def test_second_title_is_found():
-    code = nbf.new_markdown_cell("# A\n\n```\n# no\n```\n\n# B")
-    assert chapter_titles(nbf.new_notebook(cells=[code])) == [(1, "# A"), (1, "# B")]
+def test_what_is_read_is_written_by_the_notebook_named_and_known_to_make():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (handed,) = re.findall(r"^handed := .*?,(.*)\)$", makefile, re.MULTILINE)
+    read, sources = [], {Path(n).stem: code(nb) for n, nb in NOTEBOOKS.items()}
+    for name, source in sources.items():
+        for what, by in re.findall(r'read_csv\(\s*"(\w+)",\s*made_by="(\w+)"', source):
+            assert re.search(rf'"{what}"', sources[by]), (name, what, by)
+            read.append((name, what, by))
+    chapters = {path.stem for path in CHAPTERS}
+    by_chapters = {f"{what}.csv" for name, what, _ in read if name in chapters}
+    assert by_chapters == set(handed.split())
+    assert {by for name, _, by in read if name in chapters} == {"5_five_architectures"}

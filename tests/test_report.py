@@ -166,7 +166,8 @@ def test_the_first_page_sums_up(pages):
     assert "Data: Peaks, drawn, seed 7." in pages[0]
     assert "Of the checks, which must pass, 1 passed and 0 failed." in pages[0]
     assert "0 were confirmed and 1 were not" in pages[0]
-    unsure = "Not confirmed or undecided. decay helps (2, p. 5); momentum helps (2, p."
+    at = f"(2, p. {1 + number_of('2 Descent', pages)})"
+    unsure = f"Not confirmed or undecided. decay helps {at}; momentum helps {at}."
     assert unsure in pages[0]
 
 
@@ -184,13 +185,20 @@ def target(pdf, link):
     return pdf.get_page_number(goal.get_object())
 
 
+def number_of(start, pages):
+    """Return the index of the page that begins with these words."""
+    (number,) = (n for n, page in enumerate(pages) if page.startswith(start))
+    return number
+
+
 def test_the_last_pages_conclude_list_all_claims_and_say_what_made_them(pages):
+    at = f"2, p. {1 + number_of('2 Descent', pages)}"
     last = next(page for page in pages[2:] if "All claims of these" in page)
-    assert "2.1.1. It is 𝑥2. (1.1, p. 4)" in last
-    assert "Not confirmed: decay helps (2, p. 5)" in last
+    assert "2.1.1. It is 𝑥2. (1.1, p. " in last
+    assert f": decay helps ({at})" in last
     assert "momentum helps (2" not in last.split("All claims")[0]
-    assert "2.1.2 decay helps Not confirmed 0.1 2, p. 5" in last
-    assert "2.1.2 momentum helps Undecided 0 ± 1 2, p. 5" in last
+    assert f"2.1.2 decay helps Not confirmed 0.1 {at}" in last
+    assert f"2.1.2 momentum helps Undecided 0 ± 1 {at}" in last
     made = " ".join(pages[-2:])
     assert made.count("3.11.9") == 1
     assert "seeds: a 0 to 9 (chapter 1) 7 (chapter 2)" in made
@@ -291,7 +299,8 @@ def lefts_and_rights(folder):
         page = document[number].get_textpage()
         for i in range(page.count_chars()):
             left, _, right, _ = page.get_charbox(i)
-            yield number, left, right
+            if page.get_text_range(i, 1).strip():
+                yield number, left, right
 
 
 def test_nothing_leaves_the_margins(folder):

@@ -1,11 +1,13 @@
 """Tidy tables: what pictures show, with failed replicas left out."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from report import tables
+from report.claims import Comparison
 
 EPOCHS = np.array([0, 2, 4, 6, 8, 9])  # every second of 9, and the last
 
@@ -16,7 +18,7 @@ def losses():
 
 
 def one(values, epochs=EPOCHS):
-    return {"A": {"x": {"epoch": epochs, "loss": values}}}
+    return {("A", "x"): SimpleNamespace(history={"epoch": epochs, "loss": values})}
 
 
 def test_residuals_are_those_of_the_tests_to_two_digits_above_rounding(taylor_tests):
@@ -41,14 +43,17 @@ def test_a_last_digit_changes_no_residual(taylor_tests):
     assert tables.residuals(nudged).equals(tables.residuals(taylor_tests))
 
 
-def test_titles_say_orders_and_verdicts(taylor_tests):
-    titles = [tables.title(test) for test in taylor_tests]
-    assert [t.split("\n")[0] for t in titles] == [test.name for test in taylor_tests]
+def test_panels_say_orders_and_verdicts(taylor_tests):
+    titles = tables.residuals(taylor_tests)["panel"].unique().tolist()
+    assert titles == [tables.title(test) for test in taylor_tests]
+    assert [t.split(": order")[0] for t in titles] == [t.name for t in taylor_tests]
     assert [t[-4:] for t in titles] == ["pass", "FAIL", "pass", "pass"]
     assert "then noise" in titles[3]
-    joint = tables.joint_title("all", taylor_tests)
-    assert joint.startswith("all\n3 of 4 pass, lowest order 1.0")
-    assert tables.joint_title("one", taylor_tests[3:]).endswith("rounding noise")
+    joint = tables.residuals({"all": taylor_tests, "one": taylor_tests[3:]})
+    first, second = joint["panel"].unique()
+    assert first.startswith("all: 3 of 4 pass, lowest order 1.0")
+    assert second == "one: 1 of 1 pass, rounding noise"
+    assert len(joint["test"].unique()) == 4
 
 
 def test_curves_are_mean_and_sd_of_every_epoch(losses):
@@ -88,18 +93,18 @@ def test_ranges_are_mean_least_and_greatest(losses):
 
 
 @pytest.mark.parametrize("count", [6, 61, 401])
-def test_log_records_records_are_those_a_log_axis_shows_apart(count):
+def test_log_records_are_those_a_log_axis_shows_apart(count):
     found = tables.log_records(count)
     assert len(found) == min(count - 1, len(np.unique(found))) <= 60
     assert found[[0, -1]].tolist() == [1, count - 1]
     assert np.diff(np.log(found)).max() < 1
 
 
-def test_a_confusion_table_counts_classes_from_one():
-    matrix = np.array([[90.0, 10], [0.5, 99.5]])
-    found = tables.confusion({"A": matrix, "B": np.eye(7)})
-    assert len(found) == 4 + 49
-    assert found.iloc[2].tolist() == ["A", 2, 1, 0.5]
+def test_forest_has_a_row_per_comparison():
+    found = tables.forest({("A", "x"): Comparison(1.0, -1.0, 3.0, 0.5)})
+    assert found.to_dict("records") == [
+        {"dataset": "A", "row": "x", "difference": 1, "low": -1, "high": 3}
+    ]
 
 
 def test_plane_keeps_two_features_and_projects_more(blobs, draw):
