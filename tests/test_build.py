@@ -1,6 +1,5 @@
 """The build: what make is told, which cell failed, what is locked, what is written."""
 
-import ast
 import os
 import re
 import shutil
@@ -99,7 +98,8 @@ def copy(tmp_path):
     notebooks = [path.relative_to(ROOT) for path in paths]
     locks = ("requirements.lock", "tests/requirements.lock")
     handed = ("figures/chosen.csv", "figures/five_seeds.csv", "benchmarks/x.py")
-    modules = ("helpers/layers.py", "report/claims.py", "report/report.typ")
+    modules = ["helpers/layers.py"]
+    modules += [f"report/{path.name}" for path in (ROOT / "report").glob("*.*")]
     for name in (*notebooks, *locks, *handed, *modules, ".venv/.installed"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
