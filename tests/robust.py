@@ -1,9 +1,9 @@
 """Does the report hang on the processor? The same under imitated ones, compared.
 
-`make robust` makes the report in a copy of the project, once as this machine is and
+`make robust` makes report and supplement in a copy of the project, once as this machine is and
 once for each processor that NumPy, OpenBLAS and Numba can imitate here. It fails unless
 every training has the same SHA-256 of parameters and history, and every verdict, every
-file in figures/ and report.pdf are the same. `QUICK=1` makes a short try with one
+file in figures/ and both documents are the same. `QUICK=1` makes a short try with one
 imitation, `CHAPTERS=5,6` executes those chapters only, `ONLY=Nehalem,Sandybridge`
 chooses imitations. A run that was interrupted goes on where it was.
 """
@@ -108,25 +108,33 @@ def copy_project(folders):
                 shutil.copy2(ROOT / name, folder)
         (folder / ".venv").unlink(missing_ok=True)
         (folder / ".venv").symlink_to(ROOT / ".venv")
+        (folder / "figures").mkdir(exist_ok=True)
+        for path in (ROOT / "figures").glob("benchmark*"):  # measured, not made
+            shutil.copy2(path, folder / "figures")
         shutil.copy2(Path(__file__).parent / "digests.py", folder / "sitecustomize.py")
 
 
 def execute(folder, settings, chapters):
     """Execute these chapters' notebooks in a copy; return their paths.
 
-    With all chapters the report is made of them. Raises ValueError if there is no such
+    With all chapters both documents are made of them and the supplement. Raises ValueError if there is no such
     chapter, or a cell fails.
     """
     built = "build/quick" if QUICK else "build"
-    names = sorted(path.name for path in (folder / "notebooks").glob("*.ipynb"))
+    notebooks = folder / "notebooks"
+    paths = sorted(
+        notebooks.glob("*.ipynb") if chapters else notebooks.rglob("*.ipynb")
+    )
     wanted = [
-        f"{built}/executed/{n}" for n in names if n[0] in chapters or not chapters
+        f"{built}/executed/{path.relative_to(notebooks)}"
+        for path in paths
+        if path.name[0] in chapters or not chapters
     ]
     if not wanted:
         raise ValueError(f"CHAPTERS: no notebook begins with one of {chapters!r}")
-    report = [] if chapters else [report_path()]
     run = subprocess.run(
-        ["make", "--silent", "--jobs=2", "inner=yes", *wanted, *report],
+        ["make", "--silent", "--jobs=2", "inner=yes", *wanted]
+        + ([] if chapters else documents()),
         cwd=folder,
         env=surroundings(settings) | {"PYTHONPATH": str(folder)},
         check=False,
@@ -137,9 +145,9 @@ def execute(folder, settings, chapters):
 
 
 def verdicts(paths):
-    """Return {(chapter, claim): word} of executed notebooks."""
+    """Return {(notebook, claim): word} of executed notebooks."""
     return {
-        (path.stem[0], output.metadata.verdict["claim"]): WORDS[
+        (path.stem, output.metadata.verdict["claim"]): WORDS[
             output.metadata.verdict["holds"]
         ]
         for path in paths
@@ -149,9 +157,10 @@ def verdicts(paths):
     }
 
 
-def report_path():
-    """Return where make writes the report."""
-    return "build/quick/report.pdf" if QUICK else "report.pdf"
+def documents():
+    """Return where make writes the report and its supplement."""
+    folder = "build/quick/" if QUICK else ""
+    return [f"{folder}report.pdf", f"{folder}supplement.pdf"]
 
 
 def made(folder, chapters):
@@ -161,7 +170,8 @@ def made(folder, chapters):
     are those of a whole report only: elsewhere some may be left of another run.
     """
     figures = folder / ("build/quick/figures" if QUICK else "figures")
-    paths = [] if chapters else [*figures.glob("*.*"), folder / report_path()]
+    bound = [folder / path for path in documents()]
+    paths = [] if chapters else [*figures.glob("*.*"), *bound]
     files = {path.name: path.read_bytes() for path in paths}
     for path in (folder / "build" / "digests").glob("*.txt"):
         if chapters and path.name[0] not in chapters:

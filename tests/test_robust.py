@@ -67,7 +67,8 @@ def test_what_a_run_made_is_read_whatever_the_order_of_its_trainings(tmp_path):
         (folder / figures).mkdir(parents=True)
         (folder / "build" / "digests").mkdir(parents=True)
         (folder / figures / "x.csv").write_text("1")
-        (folder / robust.report_path()).write_text("2")
+        for path in robust.documents():
+            (folder / path).write_text("2")
         (folder / "build" / "digests" / "5_x.txt").write_text(lines)
     one, other, third = (robust.made(folder, "") for folder in folders)
     assert set(robust.made(folders[0], "56")) == {"5_x, 2 trainings"}
@@ -131,7 +132,7 @@ def test_what_changes_nothing_is_no_imitation(monkeypatch):
 def test_a_copy_has_what_the_notebooks_need_and_no_results(tmp_path):
     robust.copy_project([tmp_path / "copy"])
     names = {path.name for path in (tmp_path / "copy").iterdir()}
-    assert names == {*robust.COPIED, ".venv", "sitecustomize.py"}
+    assert names == {*robust.COPIED, ".venv", "figures", "sitecustomize.py"}
     assert not list((tmp_path / "copy").rglob("__pycache__"))
 
 
