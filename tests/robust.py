@@ -1,8 +1,8 @@
 """Does the report hang on the processor? The same under imitated ones, compared.
 
-`make robust` makes report and supplement in a copy of the project, once as this machine is and
-once for each processor that NumPy, OpenBLAS and Numba can imitate here. It fails unless
-every training has the same SHA-256 of parameters and history, and every verdict, every
+`make robust` makes report and supplement in a copy of the project, once as this machine
+is and once for each processor that NumPy, OpenBLAS and Numba can imitate here. It fails
+unless every training has the same SHA-256 of parameters and history, and every verdict, every
 file in figures/ and both documents are the same. `QUICK=1` makes a short try with one
 imitation, `CHAPTERS=5,6` executes those chapters only, `ONLY=Nehalem,Sandybridge`
 chooses imitations. A run that was interrupted goes on where it was.
@@ -117,8 +117,8 @@ def copy_project(folders):
 def execute(folder, settings, chapters):
     """Execute these chapters' notebooks in a copy; return their paths.
 
-    With all chapters both documents are made of them and the supplement. Raises ValueError if there is no such
-    chapter, or a cell fails.
+    With all chapters the supplement is executed too, and both documents are made.
+    Raises ValueError if there is no such chapter, or a cell fails.
     """
     built = "build/quick" if QUICK else "build"
     notebooks = folder / "notebooks"

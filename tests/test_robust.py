@@ -73,7 +73,7 @@ def test_what_a_run_made_is_read_whatever_the_order_of_its_trainings(tmp_path):
     one, other, third = (robust.made(folder, "") for folder in folders)
     assert set(robust.made(folders[0], "56")) == {"5_x, 2 trainings"}
     assert robust.made(folders[0], "6") == {}
-    assert set(one) == {"x.csv", "report.pdf", "5_x, 2 trainings"}
+    assert set(one) == {"x.csv", "report.pdf", "supplement.pdf", "5_x, 2 trainings"}
     assert one == other
     assert one["5_x, 2 trainings"] != third["5_x, 2 trainings"]
 
@@ -103,9 +103,9 @@ def test_verdicts_are_read_from_the_notebooks(tmp_path):
     path = tmp_path / "3_x.ipynb"
     nbformat.write(new_notebook(cells=cells), path)
     assert robust.verdicts([path]) == {
-        ("3", "a"): HOLDS,
-        ("3", "b"): NOT,
-        ("3", "c"): OPEN,
+        ("3_x", "a"): HOLDS,
+        ("3_x", "b"): NOT,
+        ("3_x", "c"): OPEN,
     }
 
 
