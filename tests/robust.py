@@ -2,9 +2,9 @@
 
 `make robust` makes report and supplement in a copy of the project, once as this machine
 is and once for each processor that NumPy, OpenBLAS and Numba can imitate here. It fails
-unless every training has the same SHA-256 of parameters and history, and every verdict, every
-file in figures/ and both documents are the same. `QUICK=1` makes a short try with one
-imitation, `CHAPTERS=5,6` executes those chapters only, `ONLY=Nehalem,Sandybridge`
+unless every training has the same SHA-256 of parameters and history, and every verdict,
+every file in figures/ and both documents are the same. `QUICK=1` makes a short try with
+one imitation, `CHAPTERS=5,6` executes those chapters only, `ONLY=Nehalem,Sandybridge`
 chooses imitations. A run that was interrupted goes on where it was.
 """
 
