@@ -1,15 +1,14 @@
 """The README is true: its table, its targets, its paths and its code."""
 
+import ast
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import reference
 
-from helpers import checks, datasets, experiments
-from helpers.layers import HiddenLayer
+from helpers import datasets, experiments
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,46 +69,43 @@ def test_layout_names_every_module():
     )
 
 
-def test_the_five_lines_train_a_new_architecture(monkeypatch):
+SMALLER = {
+    "epochs=20": "epochs=1",
+    "np.geomspace(1e-3, 1, 20)": "[0.1, 0.2]",
+    "np.arange(100).reshape(5, 20)": "np.arange(6).reshape(3, 2)",
+}
+
+
+def test_the_code_blocks_run_in_order_as_a_reader_pastes_them(monkeypatch, capsys):
     monkeypatch.setattr(experiments, "ARCHITECTURES", dict(experiments.ARCHITECTURES))
-    quick = BLOCKS[0].replace("epochs=20", "epochs=1")
-    *lines, last = quick.strip().splitlines()
-    scope = {}
-    exec("\n".join(lines), scope)
-    table = eval(last, scope)
-    assert table["network"].tolist() == ["wide"]
-    assert table["validation"][0] > 100 / datasets.load("Peaks").classes
+    scope, shown = {}, []
+    for block in BLOCKS:
+        for large, small in SMALLER.items():
+            block = block.replace(large, small)
+        *body, last = ast.parse(block).body
+        exec(compile(ast.Module(body, []), "README.md", "exec"), scope)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(ast.unparse(last), scope))
+        else:
+            exec(ast.unparse(last), scope)
+    chance = 100 / datasets.load("Peaks").classes
+    assert [table["network"].tolist() for table in shown] == [["wide"], ["sigmoid"]]
+    assert all(table["validation"][0] > chance for table in shown)
+    printed = capsys.readouterr().out.splitlines()
+    checked = [line for line in printed if "mine" in line]
+    assert len(checked) == 10
+    assert all("pass" in line for line in checked), checked
+    swept = pd.concat(scope["rows"])
+    assert len(swept) == 7 * 2 * 3
+    assert swept["replicas"].sum() == 84
 
 
-def test_the_sweep_trains_every_network_with_every_rate_and_seed():
-    small = BLOCKS[2].replace("np.geomspace(1e-3, 1, 20)", "[0.1, 0.2]")
-    small = small.replace("np.arange(100).reshape(5, 20)", "np.arange(6).reshape(3, 2)")
-    scope = {}
-    exec(small, scope)
-    table = pd.concat(scope["rows"])
-    assert len(table) == 5 * 2 * 3
-    assert set(table["network"]) == set(experiments.ARCHITECTURES)
-    assert table["replicas"].sum() == 60
-
-
-def test_the_sweep_has_as_many_networks_as_it_says(monkeypatch):
-    monkeypatch.setattr(experiments, "perform_all", lambda runs, data: [])
-    scope = {}
-    exec(BLOCKS[2], scope)
-    networks, stacks, replicas = re.search(
-        r"These ([\d,]+) networks, in (\d+) stacks of (\d+)", README
-    ).groups()
-    sizes = [len(run.seeds) for run in scope["runs"]]
-    assert len(sizes) == int(stacks)
-    assert set(sizes) == {int(replicas)}
-    assert sum(sizes) == int(networks.replace(",", ""))
-
-
-def test_the_new_activation_passes_its_checks():
-    scope = {"np": np}
-    exec(BLOCKS[1], scope)
-    rng = np.random.default_rng(0)
-    layer, X = HiddenLayer(2, 10, scope["Sigmoid"]()), rng.standard_normal((2, 8))
-    tests = checks.layer_tests("mine", layer, X, rng)
-    assert len(tests) == 10
-    assert all(test.passed for test in tests), [str(t) for t in tests]
+def test_the_sweep_has_as_many_networks_as_it_says():
+    words = r"These ([\d,]+) networks, in (\d+) stacks of (\d+)"
+    networks, stacks, size = (
+        int(n.replace(",", "")) for n in re.search(words, README).groups()
+    )
+    assert "np.geomspace(1e-3, 1, 20)" in BLOCKS[-1]
+    assert "np.arange(100).reshape(5, 20)" in BLOCKS[-1]
+    assert (stacks, size) == (7 * 20 * 5, 20)
+    assert networks == stacks * size
