@@ -7,7 +7,7 @@ bin := $(VENV)/bin
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
-.PHONY: help report supplement all test lab data bench peers robust reference sabotage mutation lint \
+.PHONY: help report supplement all test lab strip data bench peers robust reference sabotage mutation lint \
   format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -40,9 +40,15 @@ test:  ## run the tests
 
 lab:  ## open JupyterLab on the notebooks
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/jupyter lab --LabApp.extension_manager=readonly \
-	  --LabApp.news_url=None \
-	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
+	@$(bin)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+	  --LabApp.default_url=/lab/tree/notebooks/1_softmax_gradient_test.ipynb \
+	  --LabApp.extension_manager=readonly --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  --KernelManager.transport_encryption=auto
+
+strip:  ## clear the notebooks' outputs, as they are committed
+	$(call setup,$(VENV)/.installed)
+	@$(bin)/python -m report.strip
 
 data:  ## draw the three datasets again (never over your own files)
 	$(call setup,$(VENV)/.installed)
@@ -119,6 +125,9 @@ $(VENV)/.installed: requirements.lock
 	@rm -rf $(VENV) && mkdir $(VENV) && touch $(VENV)/.made && $(PYTHON) -m venv $(VENV)
 	@$(install) --require-hashes --requirement requirements.lock || $(offline)
 	@$(install) --no-index --no-deps --no-build-isolation --editable .
+	@mkdir -p $(VENV)/etc/jupyter/labconfig && echo '{"disabledExtensions": \
+	  {"@jupyterlab/apputils-extension:announcements": true}}' \
+	  >$(VENV)/etc/jupyter/labconfig/page_config.json
 	@touch $@
 
 $(VENV)/.installed-tests: tests/requirements.lock

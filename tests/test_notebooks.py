@@ -10,6 +10,8 @@ import nbformat.v4 as nbf
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
+from report import strip
+
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXTRA = sorted((ROOT / "notebooks" / "supplement").glob("*.ipynb"))
@@ -166,3 +168,26 @@ def test_what_is_read_is_written_by_the_notebook_named_and_known_to_make():
     by_chapters = {f"{what}.csv" for name, what, _ in read if name in chapters}
     assert by_chapters == set(handed.split())
     assert {by for name, _, by in read if name in chapters} == {"5_five_architectures"}
+
+
+def test_notebooks_are_committed_as_strip_leaves_them():
+    for path in CHAPTERS + EXTRA:
+        text = path.read_text("utf-8")
+        nb = strip.strip(nbformat.reads(text, as_version=4))
+        assert nbformat.writes(nb) + "\n" == text, path.name
+
+
+def test_strip_takes_what_a_session_left(tmp_path):
+    left = nbf.new_output("stream", text="1")
+    cell = nbf.new_code_cell("1", outputs=[left], execution_count=3)
+    cell.metadata = {"tags": ["a"], "execution": {"x": "1"}, "jupyter": {"k": True}}
+    metadata = {"authors": [{"name": "A"}], "language_info": {"version": "3.99"}}
+    nbformat.write(
+        nbf.new_notebook(cells=[cell], metadata=metadata), tmp_path / "x.ipynb"
+    )
+    strip.main(tmp_path)
+    nb = nbformat.read(tmp_path / "x.ipynb", as_version=4)
+    assert (nb.cells[0].outputs, nb.cells[0].execution_count) == ([], None)
+    assert nb.cells[0].metadata == {"tags": ["a"], "jupyter": {"k": True}}
+    assert nb.metadata["authors"] == [{"name": "A"}]
+    assert nb.metadata["language_info"] == {"name": "python"}

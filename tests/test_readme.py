@@ -80,9 +80,10 @@ def test_the_code_blocks_run_in_order_as_a_reader_pastes_them(monkeypatch, capsy
     monkeypatch.setattr(experiments, "ARCHITECTURES", dict(experiments.ARCHITECTURES))
     scope, shown = {}, []
     for block in BLOCKS:
+        lines = block
         for large, small in SMALLER.items():
-            block = block.replace(large, small)
-        *body, last = ast.parse(block).body
+            lines = lines.replace(large, small)
+        *body, last = ast.parse(lines).body
         exec(compile(ast.Module(body, []), "README.md", "exec"), scope)
         if isinstance(last, ast.Expr):
             shown.append(eval(ast.unparse(last), scope))
