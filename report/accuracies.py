@@ -100,6 +100,28 @@ def table(frame, name, digits=2):
     return results.table(shown, name, formats | {"to ceiling": f"{{:+.{digits}f}}"})
 
 
+def tries(tried, choices, data, name):
+    """Save and show the losses and accuracies of tries, a column for each rate.
+
+    `tried` maps (dataset, batch size) to a Result whose replicas are rates times
+    seeds, `choices` a dataset to the `search.Choice` among them, in the same order.
+    A cell has the loss of the worst seed and the mean accuracy in %, both on what took
+    the validation samples' place; the chosen try is bold.
+    """
+    rows, left = [], {d: choice.tries.iterrows() for d, choice in choices.items()}
+    for (d, batch_size), result in tried.items():
+        rates = dict.fromkeys(result.run.learning_rate)
+        right = result.final("validation_accuracy").reshape(len(rates), -1).mean(axis=1)
+        chance = 100 * data[d].Ct.mean(axis=1).max()
+        row = {"dataset (chance)": f"{d} ({chance:.0f} %)", "batch": batch_size}
+        for rate, part, (_, one) in zip(rates, right, left[d], strict=False):
+            text = f"{one['worst']:.3f} / {100 * part:.1f}"
+            text = "diverged" if np.isnan(one["worst"]) else text
+            row[f"η = {rate:g}"] = f"**{text}**" if one["chosen"] else text
+        rows.append(row)
+    return results.table(pd.DataFrame(rows), name)
+
+
 def joined(frame, one, between, other, digits):
     """Return two columns of numbers as one of text."""
     write = f"{{:.{digits}f}}".format

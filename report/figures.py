@@ -156,33 +156,36 @@ def draw_band(ax, x, middle, low, high, edge=0, **look):
 def residuals(tests, columns=3, height=1.75):
     """Draw the residuals of Taylor or Jacobian tests against the step.
 
-    A list of tests has a panel for each, markers along grey guides with the slopes 1
-    and 2; a dict {title: tests} a panel for each entry, its tests as thin lines.
+    A list of tests has a panel for each, drawn as markers; a dict {title: tests} a
+    panel for each entry, its tests as thin lines. Grey guides along the first test of a
+    panel have the slopes 1 and 2.
     """
     table = tables.residuals(tests)
     labels = "step ε", "residual"
     fig, axes, parts = facets(table, ["panel"], labels, columns, height, **SHARED)
     for ax, title, part in parts:
         ax.set_title("\n".join(title.rsplit(": ", 1)))
-        for _, rows in part.groupby("test", sort=False):
-            draw_residuals(ax, rows, thin=isinstance(tests, dict))
+        for n, (_, rows) in enumerate(part.groupby("test", sort=False)):
+            draw_residuals(ax, rows, thin=isinstance(tests, dict), guides=n == 0)
     axes[0, 0].set(ylim=(tables.FLOOR / 3, 1e2), xticks=[1e-9, 1e-6, 1e-3, 1])
     legend_below(fig, axes[0])
     return fig, table
 
 
-def draw_residuals(ax, rows, thin):
-    """Draw both residuals of one test, as thin lines or as markers along guides."""
+def draw_residuals(ax, rows, thin, guides):
+    """Draw both residuals of one test, as thin lines or as markers, along `guides`."""
     steps = rows["step"].to_numpy()
+    look = {"marker": "none", "linewidth": 0.6}
+    if not thin:
+        look = {"linestyle": "none", "mfc": "none", "mew": 0.6}
     for number, (part, marker) in enumerate(zip(tables.PARTS, "o^", strict=True), 1):
         residual = rows[part].to_numpy()
-        look = {"linestyle": STYLES[number], "linewidth": 0.6}
-        if not thin:
-            look = {"marker": marker, "linestyle": "none", "mfc": "none", "mew": 0.6}
+        own = {"color": COLOURS[number], "linestyle": STYLES[number], "marker": marker}
+        if guides:
             ends = steps[[0, -1]]
             at = np.abs(np.log(steps / ANCHOR)).argmin()
             ax.loglog(ends, residual[at] * (ends / steps[at]) ** number, **GUIDE)
-        ax.loglog(steps, residual, color=COLOURS[number], label=part, **look)
+        ax.loglog(steps, residual, label=part, **own | look)
 
 
 @picture

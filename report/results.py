@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from data.recipes import RECIPES
 from helpers import checks
 from report import files
 from report.files import FIGURES
@@ -172,6 +173,57 @@ def certificate(tests, name, by=("function", "block"), drop=(), **renamed):
     formats = dict.fromkeys(ORDERS, "{:.2f}") | dict.fromkeys(LIMITS, "{}")
     known = {c: formats[c] for c in shown if c in formats}
     return table(shown.rename(columns=renamed), name, known)
+
+
+def datasets(data, name):
+    """Save and show one row per dataset: sizes, seed, label noise, ceiling.
+
+    What is known of our recipes alone is missing for files of other origin.
+    """
+    frame = pd.DataFrame([{"dataset": d.name} | d.summary for d in data.values()])
+    ceiling = frame.pop("best possible accuracy")
+    frame = frame.drop(columns="source").assign(seed=[d.seed for d in data.values()])
+    frame.columns = frame.columns.str.removesuffix(" samples")
+    frame["wrong labels"] = [wrong_labels(dataset) for dataset in data.values()]
+    shares = dict.fromkeys(["wrong labels", "ceiling"], "{:.1%}")
+    return table(frame.assign(ceiling=ceiling), name, shares | {"seed": "{:.0f}"})
+
+
+def wrong_labels(dataset):
+    """Return the part of the labels that label noise makes wrong, NaN if unknown."""
+    if dataset.seed is None:
+        return np.nan
+    return RECIPES[dataset.name].redrawn * (1 - 1 / dataset.classes)
+
+
+def thresholds(name):
+    """Save and show what the tests of a derivative require, and why so much."""
+    low, high = checks.FIRST_ORDER
+    rows = [
+        ("order without derivative", f"{low} to {high}", "it is 1 in theory"),
+        (
+            "order with derivative",
+            f"≥ {checks.SECOND_ORDER}",
+            "it is 2 in theory, and 1 if the derivative is wrong",
+        ),
+        (
+            "residual, affine function",
+            f"≤ {checks.ROUNDING:.0e}",
+            "no curvature: only rounding is left",
+        ),
+        (
+            "error of complex step, transpose",
+            f"≤ {checks.EXACT:.0e}",
+            "nothing is cut off: only rounding is left",
+        ),
+        (
+            "error of central difference",
+            f"≤ {checks.CENTRAL_DIFFERENCE:.0e}",
+            "far above what is cut off and rounded at the best step",
+        ),
+    ]
+    frame = pd.DataFrame(rows, columns=["quantity", "must be", "because"])
+    return table(frame, name, {"must be": "{}"})
 
 
 def comparisons(compared, names, name):

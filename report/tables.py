@@ -111,10 +111,11 @@ def forest(compared):
     )
 
 
-def plane(data):
-    """Return the training samples of datasets in two coordinates, as one table.
+def plane(data, most=500):
+    """Return training samples of datasets in two coordinates, as one table.
 
-    More than two features are projected on their first two principal directions.
+    Of each at most that many, evenly chosen. More than two features are projected on
+    the first two principal directions of all samples.
     """
     frames = []
     for name, dataset in data.items():
@@ -122,7 +123,9 @@ def plane(data):
         if dataset.features > 2:
             X = X - X.mean(axis=1, keepdims=True)
             X = np.linalg.svd(X, full_matrices=False)[0][:, :2].T @ X
-        labels = dataset.Ct.argmax(axis=0)
-        frame = {"dataset": name, "first": X[0], "second": X[1], "class": labels}
+        some = slice(None, None, -(-X.shape[1] // most))
+        labels = dataset.Ct[:, some].argmax(axis=0)
+        first, second = X[:, some]
+        frame = {"dataset": name, "first": first, "second": second, "class": labels}
         frames.append(pd.DataFrame(frame))
     return pd.concat(frames)
