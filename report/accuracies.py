@@ -4,6 +4,8 @@ A replica whose training failed has the value NaN: means are those of the others
 tables say how many failed.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -53,12 +55,40 @@ def sampling_error(dataset, accuracy):
     return 100 * 1.96 * np.sqrt(p * (1 - p) / dataset.Yv.shape[-1])
 
 
+def leads(found, pairs, comparisons):
+    """Return how far one network leads over another, seed by seed.
+
+    `found` are the Results {(dataset, network): Result}, `pairs` of networks are (one,
+    other). Returns {(dataset, "one over other"): Comparison}, all on every dataset.
+    """
+    values = {key: validation(result) for key, result in found.items()}
+    return {
+        (d, f"{one} over {other}"): claims.compare(
+            values[d, one], values[d, other], comparisons
+        )
+        for d, (one, other) in product(dict.fromkeys(d for d, _ in found), pairs)
+    }
+
+
+def by_seed(found):
+    """Return a table with one row per replica of the Results: final accuracies in %."""
+    return pd.concat(
+        pd.DataFrame(
+            {"dataset": result.run.dataset, "network": result.run.architecture}
+            | {"seed": result.run.seeds, "train": percent(result, "train")}
+            | {"validation": validation(result)}
+        )
+        for result in found
+    )
+
+
 def summary(found, data=None):
     """Return a table with one row per Result: final accuracies in %, mean and sd.
 
     "failed" counts the replicas that have failed; all else is about the others. "low"
     and "high" bound the mean validation accuracy, with a confidence of 95 %. With
-    `data` the best possible accuracy, and the distance to it, stand beside it.
+    `data` its sampling error, the best possible accuracy and the distance to that stand
+    beside it.
     """
     rows = []
     for result in found:
@@ -75,10 +105,25 @@ def summary(found, data=None):
         bounds = claims.interval(validation(result))[1:]
         row["low"], row["high"] = np.clip(bounds, 0, 100)
         if data:
-            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
+            dataset = data[result.run.dataset]
+            row["error"] = sampling_error(dataset, row["validation"])
+            row["ceiling"] = 100 * (dataset.ceiling or np.nan)
             row["to ceiling"] = row["ceiling"] - row["validation"]
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def beside_ceiling(frame):
+    """Say averaged accuracies ± sampling error beside the best possible, where known.
+
+    The frame is what `summary` returns, with a column "averaged".
+    """
+    told = [
+        f"{row.dataset} {row.averaged:.1f} ± {row.error:.1f} % (best possible "
+        f"{row.ceiling:.1f} %)"
+        for row in frame.dropna(subset="ceiling").itertuples()
+    ]
+    return "; ".join(told) or "the best possible accuracy is unknown"
 
 
 def table(frame, name, digits=2):
@@ -93,8 +138,9 @@ def table(frame, name, digits=2):
         "95 %": joined(frame, "low", " to ", "high", digits),
     }
     told["validation"] += failed
-    away = ["replicas", "failed", "train sd", "validation sd", "low", "high"]
-    shown = frame.drop(columns=away, errors="ignore").assign(**told)
+    away = ["replicas", "failed", "train sd", "validation sd", "high", "error"]
+    shown = frame.drop(columns=away, errors="ignore").rename(columns={"low": "95 %"})
+    shown = shown.assign(**told)
     numbers = shown.columns.intersection(["train", "averaged", "ceiling"])
     formats = dict.fromkeys(numbers, f"{{:.{digits}f}}")
     return results.table(shown, name, formats | {"to ceiling": f"{{:+.{digits}f}}"})
@@ -120,6 +166,18 @@ def tries(tried, choices, data, name):
             row[f"η = {rate:g}"] = f"**{text}**" if one["chosen"] else text
         rows.append(row)
     return results.table(pd.DataFrame(rows), name)
+
+
+def grid(frame, name, rows, column, digits=1):
+    """Save and show what `summary` returns as "mean ± sd", a column per `column`.
+
+    `rows` are the columns that name a row. Failed replicas are counted in a cell.
+    """
+    cells = joined(frame, "validation", " ± ", "validation sd", digits)
+    cells += frame["failed"].map(lambda n: f" ({n} failed)" if n else "")
+    cells.index = pd.MultiIndex.from_frame(frame[[*rows, column]])
+    wide = cells.unstack(sort=False).add_prefix(f"{column} ")
+    return results.table(wide.reset_index().rename_axis(columns=None), name)
 
 
 def joined(frame, one, between, other, digits):

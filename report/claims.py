@@ -194,10 +194,11 @@ def verdict(kind, item, claim, holds, number, reported=False):
 def better(item, claim, compared, reported=False):
     """State a finding: in all comparisons {name: Comparison} one is the better.
 
-    The number is the comparison that decides it, in points.
+    The number is the comparison that decides it, in points. A name may have parts.
     """
     c = deciding(compared.values())
     (name, *_) = (name for name, one in compared.items() if one is c)
+    name = name if isinstance(name, str) else ", ".join(name)
     holds = all_hold(one.larger for one in compared.values())
     return finding(item, claim, holds, f"{c} points ({name})", reported)
 

@@ -336,10 +336,11 @@ def bar_lengths(rows, y):
 
 
 @picture
-def forest(compared, xlabel="difference / points"):
+def forest(compared, xlabel="difference / points", linear=None):
     """Draw {(dataset, row): Comparison}, one under the other, a panel per dataset.
 
-    An interval that excludes zero has a filled marker.
+    An interval that excludes zero has a filled marker. With `linear` the axis is linear
+    up to so many points to both sides of zero, and logarithmic beyond.
     """
     table = tables.forest(compared)
     look = {"height": 0.9 + 0.16 * table["row"].nunique(), "sharey": True}
@@ -354,6 +355,9 @@ def forest(compared, xlabel="difference / points"):
         ax.plot(x[~clear], place[~clear], mfc="white", label="contains zero", **look)
         ax.axvline(0, color="0.4", linewidth=1, linestyle="-", zorder=1)
         ax.set_yticks(place, rows["row"])
+        if linear:
+            ax.set_xscale("symlog", linthresh=linear, linscale=1)
+            ax.xaxis.set_major_formatter("{x:g}")
     axes[0, 0].invert_yaxis()
     legend_below(fig, axes[0])
     return fig, table
@@ -398,7 +402,7 @@ def regions(data, networks, best, resolution=160, shown=600, columns=3):
         wanted += [key for key in networks if key[0] == name]
         if best(data[name], data[name].Yv[:, :1]) is not None:
             wanted.append((name, "best possible"))
-    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.8)
+    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.65)
     for ax, (name, title) in zip(axes.flat, wanted, strict=False):
         draw_regions(ax, data[name], networks.get((name, title)), best, resolution)
         draw_samples(ax, data[name], shown)
