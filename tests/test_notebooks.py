@@ -13,8 +13,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from report import strip
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXTRA = sorted((ROOT / "notebooks" / "supplement").glob("*.ipynb"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+EXTRA = sorted((ROOT / "notebooks" / "supplement").glob("[0-9]*.ipynb"))
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in CHAPTERS + EXTRA}
 CODE = re.compile(r"^(```+|~~~+).*?^\1|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 CAPTION = re.compile(r"\*\*(?:Figure|Table) `(\w+)`\.\*\* ")

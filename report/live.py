@@ -1,0 +1,212 @@
+"""A training to look at: `sgd.train(network, data, rng=rng, watch=Live(data))`.
+
+Loss and accuracy grow as curves, and for two features the decision regions change while
+the network learns. A frame is drawn only when the time since the last one allows it, so
+that drawing takes a small share of the training's time.
+"""
+
+import io
+from time import perf_counter
+
+import ipywidgets as widgets
+import numpy as np
+from IPython.display import Image, display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image as Pixels
+
+from report import figures
+
+SHARE = 0.12  # of the time may go into drawing
+PAUSE = 0.1  # seconds from one frame to the next at least: ten a second are enough
+CURVES = ("train_loss", "train_accuracy", "validation_accuracy")
+
+
+class Live:
+    """Called after every recorded epoch with (epoch, epochs, row, network).
+
+    `row` is what `sgd.evaluation` returns. Of a stack the curves show the mean over the
+    replicas that are finite, the regions the first of them. `frames` counts the
+    pictures and `spent` the seconds they took; `show(png)` puts one on the screen, by
+    default into the cell's output.
+    """
+
+    def __init__(self, data, show=None, resolution=60, points=300):
+        """Prepare a view of trainings on `data`."""
+        self.data, self.show, self.points = data, show or InCell(), points
+        self.plane = data.features == 2
+        self.frames, self.spent, self.last, self.canvas = 0, 0.0, -np.inf, None
+        self.history = {name: [] for name in ("epoch", *CURVES)}
+        if self.plane:
+            self.side, self.X = figures.square(data, resolution, data.Yt.dtype)
+
+    def __call__(self, epoch, epochs, row, network):
+        """Note an epoch, and draw it if it is time, or the last one."""
+        self.history["epoch"].append(epoch)
+        for name in CURVES:
+            self.history[name].append(np.mean(row[name][np.isfinite(row[name])]))
+        start = perf_counter()
+        wait = max(PAUSE, self.spent / max(1, self.frames) / SHARE)
+        if start - self.last >= wait or epoch == epochs:
+            self.draw(epochs, row, network)
+            self.last = perf_counter()
+            self.spent += self.last - start
+            self.frames += 1
+
+    @figures.style()
+    def draw(self, epochs, row, network):
+        """Draw one frame and show it."""
+        if self.canvas is None:
+            self.prepare(epochs)
+        for line, name in zip(self.lines, CURVES, strict=True):
+            scale = 1 if name.endswith("loss") else 100
+            line.set_data(self.history["epoch"], scale * np.array(self.history[name]))
+        if self.plane:
+            finite = np.flatnonzero(np.isfinite(np.atleast_1d(row["train_loss"])))
+            scores = network.scores(self.X)
+            scores = scores if scores.ndim == 2 else scores[finite[:1]].sum(axis=0)
+            n = len(self.side)
+            self.image.set_data(scores.argmax(axis=0).reshape(n, n))
+        if self.limits():
+            self.canvas.draw()
+            self.still = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
+        self.canvas.restore_region(self.still)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        self.show(encode(self.canvas))
+
+    def prepare(self, epochs):
+        """Draw what stays: axes, labels and points."""
+        fig = Figure(figsize=(9, 2.6), dpi=80)
+        self.canvas = FigureCanvasAgg(fig)
+        axes = fig.subplots(1, 3 if self.plane else 2)
+        self.lines = [
+            axes[0].plot([], [], animated=True, label="training")[0],
+            axes[1].plot([], [], animated=True, label="training")[0],
+            axes[1].plot([], [], animated=True, label="validation")[0],
+        ]
+        self.lines[0].set_color(self.lines[1].get_color())
+        axes[0].set(xlabel="epoch", title="loss", yscale="log", xlim=(0, epochs))
+        axes[1].set(xlabel="epoch", title="accuracy / %", xlim=(0, epochs))
+        figures.draw_ceiling(axes[1], self.data.ceiling)
+        axes[1].legend(loc="lower right")
+        self.moving, self.span = list(self.lines), None
+        if self.plane:
+            look = figures.PIXELS | {"extent": self.side[[0, -1, 0, -1]]}
+            empty = np.zeros((len(self.side),) * 2)
+            self.image = axes[2].imshow(empty, animated=True, **look)
+            figures.draw_samples(axes[2], self.data, self.points)
+            dots = axes[2].collections[-1]
+            dots.set(animated=True, rasterized=False)
+            axes[2].set(title="decision regions", xticks=[], yticks=[])
+            self.moving += [self.image, dots]
+
+    def limits(self):
+        """Widen the axes to hold the curves; return whether anything changed."""
+        losses = np.array(self.history[CURVES[0]])
+        tenths = np.floor(10 * np.log10(np.nanmin(losses))) / 10  # of a decade
+        least = np.nanmin([self.history[name] for name in CURVES[1:]])
+        span = 10**tenths, np.nanmax(losses), 10 * np.floor(10 * least)
+        if span == self.span:
+            return False
+        self.span = span
+        self.lines[0].axes.set_ylim(span[0], 1.1 * span[1])
+        self.lines[1].axes.set_ylim(span[2], 100)
+        return True
+
+
+class InCell:
+    """Shows pictures in one place of a cell's output, each in place of the last."""
+
+    def __init__(self):
+        """Wait for the first picture."""
+        self.handle = None
+
+    def __call__(self, png):
+        """Show a PNG."""
+        picture = Image(data=png, alt="loss, accuracy and decision regions")
+        if self.handle:
+            self.handle.update(picture)
+        else:
+            self.handle = display(picture, display_id=True)
+
+
+class Board:
+    """The playground's picture, a widget: regions, curves, gradients and weights."""
+
+    def __init__(self):
+        """Make the widget; `frames` counts its pictures."""
+        self.picture, self.frames, self.last = widgets.Image(format="png"), 0, -np.inf
+
+    @figures.style()
+    def draw(self, data, network, history, pause=PAUSE):
+        """Draw a single network on its data, unless the last picture is too new.
+
+        `history` is a list of dicts, what `sgd.evaluation` returns with "epoch".
+        """
+        if perf_counter() - self.last < pause:
+            return
+        fig = Figure(figsize=(9, 6), dpi=80)
+        axes = fig.subplots(2, 3 if data.features == 2 else 2).T.reshape(-1, 2)
+        *left, (loss, accuracy), (gradients, weights) = axes
+        draw_history(loss, accuracy, history, data.ceiling)
+        draw_norms(gradients, network, data)
+        values = [block.ravel() for block in blocks_of(network, network.parameters)]
+        weights.hist(np.concatenate(values), bins=40, color=figures.COLOURS[1])
+        weights.set(title="parameters", yscale="log")
+        if left:
+            self.draw_plane(fig, left[0], data, network)
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+        self.picture.value = encode(canvas)
+        self.frames, self.last = self.frames + 1, perf_counter()
+
+    def draw_plane(self, fig, places, data, network):
+        """Draw the regions in both places of the first column."""
+        for ax in places:
+            ax.remove()
+        ax = fig.add_subplot(2, 3, (1, 4))
+        side, X = figures.square(data, 80, data.Yt.dtype)
+        answers = network.scores(X).argmax(axis=0).reshape(80, 80)
+        ax.imshow(answers, extent=side[[0, -1, 0, -1]], **figures.PIXELS)
+        some = slice(None, None, -(-data.Yt.shape[1] // 500))
+        labels = data.Ct[:, some].argmax(axis=0)
+        ax.scatter(*data.Yt[:, some], c=labels, s=8, **figures.DOTS)
+        ax.set(title="decision regions", xticks=[], yticks=[])
+
+
+def draw_history(loss, accuracy, history, ceiling):
+    """Draw loss and accuracy over the epochs into two axes."""
+    epochs = [row["epoch"] for row in history]
+    for part in ("train", "validation"):
+        loss.plot(epochs, [row[f"{part}_loss"] for row in history], label=part)
+        shares = [100 * row[f"{part}_accuracy"] for row in history]
+        accuracy.plot(epochs, shares, label=part)
+    figures.draw_ceiling(accuracy, ceiling)
+    loss.set(title="loss", yscale="log", xlabel="epoch")
+    accuracy.set(title=f"accuracy / %, now {shares[-1]:.1f}", xlabel="epoch")
+    loss.legend()
+
+
+def draw_norms(ax, network, data, most=1000):
+    """Draw the norm of the gradient in each layer over at most so many samples."""
+    gradient = network.gradient(data.Yt[:, :most], data.Ct[:, :most])
+    norms = [
+        np.sqrt(sum(float((g**2).sum()) for g in blocks))
+        for blocks in network.split(gradient)
+    ]
+    ax.bar(range(1, len(norms) + 1), norms, color=figures.COLOURS[2])
+    ax.set(title="gradient norm", xlabel="layer", yscale="log")
+
+
+def blocks_of(network, flat):
+    """Return the blocks of a flat vector, layer after layer."""
+    return [block for blocks in network.split(flat) for block in blocks]
+
+
+def encode(canvas):
+    """Return what a canvas shows as a PNG, packed quickly rather than small."""
+    buffer = io.BytesIO()
+    pixels = Pixels.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    pixels.save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
