@@ -150,13 +150,6 @@ class Result:
         """Return the last epoch of a history entry, one value per replica."""
         return self.history[name][-1]
 
-    def diverged(self):
-        """Return {replica: epoch} of the replicas that were frozen, and by when."""
-        epochs, values = self.history["epoch"], list(self.history.values())[1]
-        lost = np.isnan(values)
-        first = epochs[lost.argmax(axis=0)]
-        return {r: int(first[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
-
     def failed(self):
         """Return (replicas,): which were frozen, or have not learnt what others have.
 
@@ -170,13 +163,12 @@ class Result:
 
     def frozen_replicas(self):
         """Return a sentence that names the frozen replicas; none if there are none."""
-        run, rates = (
-            self.run,
-            np.broadcast_to(self.run.learning_rate, len(self.run.seeds)),
-        )
+        run, epochs = self.run, self.history["epoch"]
+        rates = np.broadcast_to(run.learning_rate, len(run.seeds))
+        lost = np.isnan([*self.history.values()][1])
         told = "; ".join(
-            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epoch}"
-            for r, epoch in self.diverged().items()
+            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epochs[lost[:, r]][0]}"
+            for r in np.flatnonzero(lost.any(axis=0))
         )
         name = f"{run.dataset}, {run.architecture}, {type(run.loss).__name__}"
         name += f", batch size {run.batch_size}"

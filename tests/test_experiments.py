@@ -68,40 +68,36 @@ def test_architectures_may_be_given(data):
     assert results[0].network.parameters.shape == (2, 7 * 2 + 7 + 3 * 7 + 3)
 
 
-RATES = (0.1, 1e30, 0.2)
-
-
 def test_a_diverged_replica_is_frozen_and_named_and_the_others_go_on(data, capsys):
     settings = {"architecture": "1 hidden", "epochs": 4, "loss": LeastSquares()}
-    stack = run(data, seeds=(3, 5, 8), learning_rate=RATES, **settings)
-    assert stack.diverged() == {1: 1}
+    stack = run(data, seeds=(3, 5, 8), learning_rate=(0.1, 1e30, 0.2), **settings)
     said = "frozen as not finite, seed 5 at rate 1e+30 by epoch 1\n"
     name = "blobs, 1 hidden, LeastSquares, batch size 64"
     assert capsys.readouterr().out == f"{name}: {said}"
-    first = Network(
-        ARCHITECTURES["1 hidden"](2, 3), experiments.generators([5], "weights")
-    )
+    rngs = experiments.generators([5], "weights")
+    first = Network(ARCHITECTURES["1 hidden"](2, 3), rngs)
     np.testing.assert_array_equal(stack.network.parameters[1], first.parameters[0])
-    healthy = run(data, seeds=(3, 8), learning_rate=RATES[::2], **settings)
-    assert healthy.diverged() == {}
+    healthy = run(data, seeds=(3, 8), learning_rate=(0.1, 0.2), **settings)
     np.testing.assert_allclose(
         stack.network.parameters[::2], healthy.network.parameters, atol=1e-6
     )
     assert capsys.readouterr().out == ""
 
 
-def test_all_frozen_replicas_of_a_stack_are_named_though_seeds_repeat(data):
-    rates = (1e30, 0.1, 1e20)
-    stack = run(data, seeds=(7, 7, 7), learning_rate=rates, loss=LeastSquares())
-    told = "seed 7 at rate 1e+30 by epoch 1; seed 7 at rate 1e+20 by epoch 1"
-    assert stack.frozen_replicas().endswith(told)
-
-
 @pytest.mark.parametrize(("every", "epoch"), [(1, 1), (3, 3), (5, 4)])
-def test_the_epoch_of_divergence_counts_epochs_not_records(data, every, epoch):
+def test_all_frozen_replicas_are_named_by_their_epoch_though_seeds_repeat(
+    data, every, epoch
+):
     settings = {"epochs": 4, "every": every, "loss": LeastSquares()}
-    stack = run(data, seeds=(0, 1), learning_rate=(1e30, 0.1), **settings)
-    assert stack.diverged() == {0: epoch}
+    stack = run(data, seeds=(7, 7, 7), learning_rate=(1e30, 0.1, 1e20), **settings)
+    first, second = (f"seed 7 at rate {r} by epoch {epoch}" for r in ("1e+30", "1e+20"))
+    assert stack.frozen_replicas().endswith(f"not finite, {first}; {second}")
+
+
+def test_divergence_is_seen_in_whatever_is_recorded():
+    history = {"epoch": np.arange(2), "distance": np.array([[1.0, 1], [2, np.nan]])}
+    result = Result(Run("blobs", seeds=(3, 4)), None, history)
+    assert result.frozen_replicas().endswith(", seed 4 at rate 0.1 by epoch 1")
 
 
 @pytest.mark.parametrize("samples", [None, 40])
@@ -203,7 +199,8 @@ def test_a_sequence_of_settings_may_be_of_any_kind(kind):
     assert hash(given) is not None
 
 
-WRONG_LAYERS = {
+LAYERS = {
+    "softmax": ARCHITECTURES["softmax"],
     "features": lambda n, c: [HiddenLayer(7, 5), OutputLayer(5, c)],
     "classes": lambda n, c: [HiddenLayer(n, 5), OutputLayer(5, 10)],
 }
@@ -213,13 +210,16 @@ NO_RUNS = [
         [Run("blobs", "class")],
         r"no architecture 'class', .*\. Did you mean 'classes'\?$",
     ),
-    ([Run("blobs", "x")], r"^there is no architecture 'x', only features, classes\.$"),
+    (
+        [Run("blobs", "x")],
+        r"^there is no architecture 'x', only softmax, features, classes\.$",
+    ),
     (Run("blobs"), r"^runs is a single Run: give a list, \[run\]"),
     (
-        [Run("drawn", "right", seeds=(1, 2))],
+        [Run("drawn", seeds=(1, 2))],
         "^dataset 'drawn' has samples for 1 replicas, but there are 2 seeds$",
     ),
-    *(([Run("blobs", wrong)], wrong) for wrong in WRONG_LAYERS),
+    *(([Run("blobs", wrong)], wrong) for wrong in ("features", "classes")),
 ]
 
 
@@ -229,11 +229,8 @@ def test_what_cannot_be_run_is_told_before_anything_is_sent_out(
 ):
     monkeypatch.setattr(experiments, "perform_jobs", None)
     sets = {"blobs": data, "drawn": experiments.draw_samples(data, 9, (0,))}
-    layers = WRONG_LAYERS
-    if "drawn" in sentence:
-        layers = {"right": ARCHITECTURES["softmax"]}
     with pytest.raises(ValueError, match=sentence):
-        run_all(runs, sets, architectures=layers)
+        run_all(runs, sets, architectures=LAYERS)
 
 
 def test_a_layer_without_parameters_has_no_gradient_norm(data):
@@ -256,11 +253,6 @@ def test_a_layer_without_parameters_has_no_gradient_norm(data):
     expected = experiments.gradient_norms(same, data)
     np.testing.assert_allclose(norms["layer 3"], expected["layer 2"])
     assert [*norms][4:] == ["layer 1", "layer 3"]
-
-
-def test_divergence_is_seen_in_whatever_is_recorded():
-    history = {"epoch": np.arange(2), "distance": np.array([[1.0, 1], [2, np.nan]])}
-    assert Result(Run("blobs", seeds=(3, 4)), None, history).diverged() == {1: 1}
 
 
 def test_tuples_give_each_replica_its_own_settings_and_numbers_of_its_seed(data):
