@@ -12,7 +12,6 @@ from helpers import checks, thresholds
 from helpers.checks import STEPS
 from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, ResNetLayer
 from helpers.losses import softmax
-from helpers.mistakes import failed
 from helpers.network import Network
 
 both = pytest.mark.parametrize("analytic", [True, False])
@@ -80,6 +79,9 @@ JUDGED = {  # both residuals, the size of f, what is said where not zero is clai
     "wrong near the rounding": (STEPS, STEPS, 1e9, "FAIL", ""),
     "lost near the rounding": (STEPS, STEPS**1.06, 1e9, "refused", FEW),
     "right near the rounding": (STEPS, 1e-9 * STEPS**1.951, 1, "pass", ""),
+    "a drop within": (
+        *(STEPS, STEPS**2.5 / np.where(STEPS < 2.0**-14, 64, 1), 1, "pass", ""),
+    ),
     "too few": (STEPS, 1e-13 * STEPS**2, 1, "refused", FEW),
     "affine": (STEPS, 2e-14 + 0 * STEPS, 1, "pass", ""),
     "affine, too high": (STEPS**1.06, 2e-14 + 0 * STEPS, 1, "refused", SMALL),
@@ -248,14 +250,6 @@ def test_central_differences_are_judged_by_their_threshold(error, verdict, scale
     assert check.error == pytest.approx(error, rel=0.1)
 
 
-@pytest.mark.parametrize(("claim", "verdict"), [(0, "pass"), (1e-9, "FAIL")])
-def test_zero_is_the_right_derivative_where_relu_is_dead(claim, verdict):
-    def f(x):
-        return 1 + np.maximum(last(x) - 1, 0)
-
-    assert central(f, lambda x: claim * np.ones(4)).verdict == verdict
-
-
 # --- complex step and transpose -------------------------------------------------------
 
 
@@ -361,30 +355,29 @@ def test_a_function_that_mixes_its_replicas_up_is_refused():
     )
 
 
-def test_a_gradient_that_only_broadcasts_fails_by_its_shape(draw):
-    """A sum over samples left out would pass in an inner product, by broadcasting."""
+class NotSummed(OutputLayer):
+    """It would pass in an inner product, by broadcasting."""
 
-    class NotSummed(OutputLayer):
-        def backward(self, kept, dy):
-            dx, (dW, _) = super().backward(kept, dy)
-            return dx, (dW, dy)
+    def backward(self, kept, dy):
+        dx, (dW, _) = super().backward(kept, dy)
+        return dx, (dW, dy)
 
+
+def test_a_sum_over_samples_left_out_fails_by_its_shape(draw):
     x, C = draw()
     tests = checks.layer_tests("layer", NotSummed(3, 4), x, rng())
     (bad,) = [test for test in tests if not test.passed]
-    assert (bad.name, bad.kind, bad.verdict) == ("layer: b", "shape", "FAIL")
-    assert "claimed (4, 8), measured (4, 1)" in str(bad)
+    assert kinds([bad]) == [("layer: b", "shape", "FAIL")]
+    assert "claimed (4, 8), measured (4, 1) (required: the shape" in str(bad)
     network = Network([NotSummed(3, 4)], rng(), dtype=float)
     (bad,) = checks.network_tests("net", network, x, C, rng())
-    assert bad.name == "net: all parameters"
-    assert "claimed (44,), measured (16,)" in str(bad)
-    assert "(required: the shape of the argument)" in str(bad)
+    assert kinds([bad]) == [("net: all parameters", "shape", "FAIL")]
+    assert (bad.claimed, bad.measured) == ((44,), (16,))
 
 
 def test_a_gradient_of_another_shape_is_told_by_both_shapes():
     (bad,) = gradient(last, np.ones(3), np.ones(2))
-    assert kinds([bad]) == [("f: x", "shape", "FAIL")]
-    assert (bad.claimed, bad.measured) == ((2,), (3,))
+    assert (bad.kind, bad.claimed, bad.measured) == ("shape", (2,), (3,))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -406,26 +399,32 @@ def test_each_replica_is_judged_by_its_own_gradient(factor):
 
 @both
 def test_every_block_is_tested_by_name(draw, analytic):
-    activation = None if analytic else ReLU()
-    layers = [ResNetLayer(3, 5, activation), OutputLayer(3, 4)]
+    (X, C), sigma = draw(), None if analytic else ReLU()
+    layers = [ResNetLayer(3, 5, sigma), OutputLayer(3, 4)]
     network = Network(layers, rng(3), dtype=float)
     network.parameters += 0.1
-    tests = checks.network_tests("net", network, *draw(), rng(), analytic)
-    blocks = [f"{block} of layer 1" for block in ("W1", "b1", "W2", "b2")]
-    blocks = ["X", *blocks, "W of layer 2", "b of layer 2", "all parameters"]
-    kinds = ["Taylor", "complex step"] if analytic else ["central difference"]
-    assert [(t.name, t.kind) for t in tests] == [
-        *((f"net: {block}", kind) for block in blocks for kind in kinds),
-        ("net: all parameters and X", "transpose"),
+    tests = checks.network_tests("net", network, X, C, rng(), analytic)
+    tests += checks.layer_tests("layer", layers[0], X, rng(), analytic)
+    others = ["complex step"] if analytic else []
+    first = [
+        [kind] if analytic else ["central difference"] for kind in thresholds.TAYLOR
     ]
-    assert failed(tests) == set()
-    tests = checks.layer_tests("layer", layers[0], draw()[0], rng(), analytic)
-    kinds = ["Jacobian", "complex step"] if analytic else ["central difference"]
-    assert [(t.name, t.kind) for t in tests] == [
-        (f"layer: {block}", kind)
-        for block in ("x", "W1", "b1", "W2", "b2")
-        for kind in [*kinds, "transpose"]
-    ] + [("layer: stack", "stack")]
+    names = [f"{block} of layer 1" for block in ("W1", "b1", "W2", "b2")]
+    names = ["X", *names, "W of layer 2", "b of layer 2", "all parameters"]
+    assert kinds(tests) == [
+        *(
+            (f"net: {name}", kind, "pass")
+            for name in names
+            for kind in first[0] + others
+        ),
+        ("net: all parameters and X", "transpose", "pass"),
+        *(
+            (f"layer: {block}", kind, "pass")
+            for block in ("x", "W1", "b1", "W2", "b2")
+            for kind in [*first[1], *others, "transpose"]
+        ),
+        ("layer: stack", "stack", "pass"),
+    ]
 
 
 # --- what is right is never called wrong ----------------------------------------------
@@ -452,13 +451,11 @@ class Normal(Layer):
         return self.backward(kept, dx)[0]
 
 
-def test_a_bias_before_a_normalisation_has_the_derivative_zero(draw):
-    X, C = draw(m=32)
-    layers = [OutputLayer(3, 6), Normal(6), OutputLayer(6, 4)]
-    for seed in range(5):
-        network = Network(layers, rng(seed), dtype=float)
-        network.parameters += rng(seed).normal(size=network.parameters.size)
-        tests = checks.network_tests("net", network, X, C, rng(seed))
+def test_normalisation_alone_and_after_a_bias_whose_derivative_is_zero(draw):
+    X, C = draw(classes=3, m=32)
+    for layers in ([Normal(3)], [OutputLayer(3, 6), Normal(6), OutputLayer(6, 3)]):
+        network = Network(layers, rng(), dtype=float)
+        tests = checks.network_tests("net", network, X, C, rng())
         assert verdicts(tests) == {"pass"}, [str(t) for t in tests if not t.passed]
 
 
@@ -547,13 +544,11 @@ def test_a_layer_that_draws_random_numbers_is_refused_and_never_fails(draw):
     assert all(str(test).endswith(said) for test in tests)
 
 
-class RowsOnly(HiddenLayer):
-    def forward(self, x, W, b):
-        y = self.activation((x.T @ W.T).T + b)
-        return y, (x, W, y)
-
-
 def test_a_layer_that_fails_on_stacks_is_told_in_a_sentence(draw):
+    class RowsOnly(HiddenLayer):
+        def forward(self, x, W, b):
+            return super().forward(x.T.T, W.T.mT, b)
+
     with pytest.raises(ValueError, match=r"^a tested .* axes as replicas.* fails with"):
         checks.layer_tests("layer", RowsOnly(3, 4), draw()[0], rng())
 
@@ -634,21 +629,17 @@ class OneForAll(HiddenLayer):
     """All replicas are given the weights of the first."""
 
     def backward(self, kept, dy):
-        _, W, y = kept
-        _, gradients = super().backward(kept, dy)
+        x, W, y = kept
         first = W if W.ndim == 2 else W[:1]
-        return first.mT @ (self.activation.derivative(y) * dy), gradients
+        return super().backward((x, first, y), dy)
 
 
 @pytest.mark.parametrize(("width", "samples"), [(2, 8), (8, 2), (4, 4)])
 @pytest.mark.parametrize("layer", [Flat, OneForAll])
 def test_a_layer_right_for_one_network_alone_fails_as_a_stack(layer, width, samples):
     x = rng().normal(size=(width, samples))
-    tests = checks.layer_tests("layer", layer(width, width), x, rng())
-    assert tests[-1].verdict == "FAIL"
-    assert "stack" in str(tests[-1])
-    right = checks.layer_tests("layer", HiddenLayer(width, width), x, rng())
-    assert verdicts(right) == {"pass"}
+    *_, stack = checks.layer_tests("layer", layer(width, width), x, rng())
+    assert (stack.block, stack.verdict) == ("stack", "FAIL")
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e-6, 1e-2, 5])
@@ -663,12 +654,6 @@ def test_right_derivatives_pass_or_are_refused_at_any_scale(draw, layer, scale):
         assert "FAIL" not in verdicts(tests), [str(t) for t in tests if not t.passed]
         assert all(test.reason for test in tests if not test.passed)
         assert scale < 1e-6 or np.mean([test.passed for test in tests]) > 0.85
-
-
-def test_a_network_without_parameters_is_tested_too(draw):
-    X, C = draw(classes=3, m=32)
-    network = Network([Normal(3)], rng(), dtype=float)
-    assert verdicts(checks.network_tests("net", network, X, C, rng())) == {"pass"}
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1, 1e4])

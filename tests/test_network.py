@@ -173,6 +173,14 @@ def test_evaluation_in_chunks_is_evaluation(draw, columns, replicas, own, monkey
     assert np.shape(loss) == np.shape(accuracy) == ((replicas,) if replicas else ())
 
 
+@pytest.mark.parametrize(("m", "batch"), [(23, 23), (600, 512)])
+def test_single_precision_is_judged_by_the_engine_in_chunks(draw, m, batch):
+    samples = draw(m=m, replicas=(2,), dtype=np.float32)
+    network = build("mixed", replicas=2, dtype=np.float32)
+    assert network.recorded(*samples).programs.batch == batch
+    assert build("mixed", replicas=2).recorded(*samples).programs is False
+
+
 @given(
     arrays(float, (3, 4, 6), elements=st.floats(-1e3, 1e3), unique=True),
     st.lists(st.integers(0, 3), min_size=6, max_size=6),

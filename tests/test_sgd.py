@@ -170,6 +170,13 @@ def test_a_trained_stack_equals_its_single_runs(blobs, dtype, tolerance, own):
             np.testing.assert_allclose(history[name][:, r], values, atol=tolerance)
 
 
+def test_whatever_has_parameters_and_a_gradient_can_be_trained(blobs):
+    slope = SimpleNamespace(parameters=np.ones(1), gradient=lambda X, C: np.ones(1))
+    settings = {"epochs": 2, "batch_size": 50, "learning_rate": 0.125}
+    train(slope, blobs(), np.random.default_rng(0), record=lambda *_: {}, **settings)
+    assert slope.parameters.tolist() == [0.5]
+
+
 def test_history_starts_with_the_untrained_network(blobs):
     data, (network, rng) = blobs(), softmax()
     before = network.with_parameters(network.parameters.copy())
