@@ -1,20 +1,18 @@
-"""Gradients, optima and steps against oracles that share no line with helpers/.
+"""Gradients against an oracle that shares no line with helpers/.
 
 The forward passes are written once more, with samples in ROWS, and differentiated by
-autograd; the optimiser's rule is written number by number.
+autograd.
 """
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import value_and_grad
-from scipy import optimize
 
 from helpers.layers import HiddenLayer, Identity, OutputLayer, ReLU, ResNetLayer, Tanh
-from helpers.losses import CrossEntropy, LeastSquares, linear_gradients, linear_loss
+from helpers.losses import CrossEntropy, LeastSquares
 from helpers.mistakes import chain
 from helpers.network import Network
-from helpers.sgd import SGD
 
 KINDS = ["standard", "residual", "mixed"]
 losses = pytest.mark.parametrize("loss", [CrossEntropy(), LeastSquares()])
@@ -27,8 +25,6 @@ def build(kind, L, loss, activation=None, replicas=(), seed=0):
     flat = 0.4 * rng.standard_normal((*replicas, sum(network.sizes)))
     return network.with_parameters(flat)
 
-
-# The oracle: formulas for autograd ----------------------------------------------------
 
 SIGMA = {Tanh: anp.tanh, ReLU: lambda z: anp.where(z > 0, z, 0.0)}
 
@@ -92,18 +88,6 @@ def assert_same(ours, theirs):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
 
-# Gradients ----------------------------------------------------------------------------
-
-
-@losses
-def test_linear_gradients_are_autograds(draw, loss):
-    network, (X, C) = build("standard", 1, loss), draw(m=16)
-    (W, b), _ = unpack(network.layers[0], network.parameters)
-    dW, db, dX = linear_gradients(loss, W, b, X, C)
-    ours = linear_loss(loss, W, b, X, C), np.append(dW, db), dX
-    assert_same(ours, oracle(network, X, C))
-
-
 @losses
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", [Tanh(), ReLU()])
@@ -132,62 +116,3 @@ def test_the_networks_above_hold_every_kind_of_layer():
     blocks = [layer for layer in layers if isinstance(layer, ResNetLayer)]
     assert {type(layer) for layer in layers} == set(FORMULAS)
     assert {type(layer.outer) for layer in blocks} == {Tanh, Identity}
-
-
-# Optimum and steps --------------------------------------------------------------------
-
-
-def test_gradient_descent_on_cross_entropy_ends_where_scipys_minimiser_does(draw):
-    X, C = draw(m=300)
-    network = build("standard", 1, CrossEntropy()).with_parameters(np.zeros(16))
-    found = optimize.minimize(
-        value_and_grad(plain_loss(network, C)),
-        np.zeros(16),
-        args=(X.T,),
-        jac=True,
-        options={"gtol": 1e-9},
-    )
-    optimizer = SGD(1.0)
-    for _ in range(400):
-        optimizer.update(network.parameters, network.gradient(X, C))
-    assert network.value(X, C) == pytest.approx(found.fun, rel=1e-12)
-    np.testing.assert_allclose(network.parameters, found.x, atol=1e-7)
-
-
-def pytorch_steps(theta, gradients, rates, momentum, weight_decay):
-    """Yield one number after each of its steps, by the documented rule."""
-    b = None
-    for gradient, rate in zip(gradients, rates, strict=True):
-        g = gradient
-        if weight_decay != 0:
-            g = g + weight_decay * theta
-        if momentum != 0:
-            b = g if b is None else momentum * b + g
-            g = b
-        theta = theta - rate * g
-        yield theta
-
-
-SETTINGS = {  # learning rate, momentum, weight decay of each replica
-    "all three": [[0.1, 0.9, 0.01]],
-    "arrays": [[0.3, 0.9, 0.01], [0.1, 0.5, 0.0], [0.2, 0.0, 0.1], [0.05, 0.0, 0.0]],
-    "neither momentum nor decay": [[0.3, 0.0, 0.0], [0.1, 0.0, 0.0]],
-}
-
-
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_every_step_of_a_stack_is_pytorchs_documented_rule_number_by_number(settings):
-    rng, R = np.random.default_rng(0), len(settings)
-    start, gradients = rng.normal(size=(R, 3)), rng.normal(size=(20, R, 3))
-    gradients.setflags(write=False)
-    factors = [1 / (1 + t) for t in range(20)]
-    optimizer = SGD(*np.array(settings).T[..., None])
-    parameters, ours = start.copy(), []
-    for gradient, factor in zip(gradients, factors, strict=True):
-        optimizer.update(parameters, gradient, factor)
-        ours.append(parameters.copy())
-    for r, i in np.ndindex(R, 3):
-        rate, *others = settings[r]
-        numbers = start[r, i].item(), gradients[:, r, i].tolist()
-        plain = pytorch_steps(*numbers, [rate * factor for factor in factors], *others)
-        np.testing.assert_allclose(np.array(ours)[:, r, i], list(plain), rtol=1e-13)

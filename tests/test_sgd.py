@@ -98,18 +98,6 @@ def loss_only(network, data):
     return {"loss": network.value(data.Yt, data.Ct)}
 
 
-def test_training_on_least_squares_ends_at_lstsq():
-    data = least_squares_problem()
-    layers, rng = [OutputLayer(3, 2)], np.random.default_rng(0)
-    network = Network(layers, rng, dtype=float, loss=LeastSquares())
-    settings = {"epochs": 300, "momentum": 0.9, "schedule": sgd.cosine}
-    train(network, data, rng, record=loss_only, **settings)
-    A = np.vstack([data.Yt, np.ones(60)]).T
-    solution = np.linalg.lstsq(A, data.Ct.T)[0].T
-    ((W, b),) = network.split(network.parameters)
-    np.testing.assert_allclose(np.hstack([W, b]), solution, atol=1e-4)
-
-
 LAYERS = [HiddenLayer(2, 6), ResNetLayer(6, 4), OutputLayer(6, 3)]
 SETTINGS = {"epochs": 3, "batch_size": 16, "momentum": 0.9, "weight_decay": 1e-3}
 kinds = pytest.mark.parametrize(
