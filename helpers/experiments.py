@@ -62,9 +62,8 @@ def size(layers):
 def filled(build, length, limit):
     """Return build(widths) with as many parameters as `limit` allows.
 
-    The widths, `length` of them, grow from 1 by turns until none can grow further, so
-    that networks of any depth can have about equally many. Raises ValueError if even
-    widths of 1 are too many.
+    The widths, `length` of them, grow from 1 by turns until none can grow further.
+    Raises ValueError if even widths of 1 are too many.
     """
     widths, stuck = [1] * length, 0
     if size(build(widths)) > limit:
@@ -90,8 +89,7 @@ class Run:
     """The settings of one stack of replicas; everything that decides its numbers.
 
     `seeds` has one entry per replica; rates, momenta and decays are numbers, or tuples
-    with one entry per replica. `record` is what the training loop notes (see
-    `helpers.sgd.train`).
+    with one entry per replica. `record` is that of `helpers.sgd.train`.
     """
 
     dataset: str
@@ -186,10 +184,7 @@ def generators(seeds, purpose):
 
 
 def draw_samples(data, m, draws):
-    """Return `data` with training samples (replicas, features, m) of their own.
-
-    Each replica's are drawn at random, as its entry of `draws` decides.
-    """
+    """Return `data` with m training samples of its own for each entry of `draws`."""
     found = [subsample(data, m, rng) for rng in generators(draws, "training points")]
     return replace(
         data, Yt=np.stack([d.Yt for d in found]), Ct=np.stack([d.Ct for d in found])
@@ -254,9 +249,9 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
     jobs.sort(key=lambda job: len(job[2]), reverse=True)
     with tqdm(total=len(jobs), unit="run") as bar:
         for number, parameters, history in perform_jobs(perform, jobs, n_jobs):
+            bar.update()
             network = Network(layers[number], loss=runs[number].loss)
             network.parameters = parameters
-            bar.update()
             yield number, Result(runs[number], network, history)
 
 

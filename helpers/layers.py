@@ -53,10 +53,7 @@ class Identity:
 
 
 def instance(activation):
-    """Return the activation, tanh if it is None.
-
-    Raises TypeError for a class in place of an instance.
-    """
+    """Return the activation, tanh if it is None; raise TypeError for a class."""
     if isinstance(activation, type):
         name = activation.__name__
         raise TypeError(f"activation is the class {name}: give an instance, {name}()")

@@ -236,18 +236,13 @@ def expect(what, array, shape):
 
 
 def is_correct(scores, C):
-    """Return (..., m): is the right class alone the most probable? A tie is wrong.
-
-    As good as argmax, and many times faster where classes are not contiguous.
-    """
+    """Return (..., m): is the right class alone the most probable? A tie is wrong."""
+    # Many times faster than argmax, where classes are not contiguous.
     right = (C * scores).sum(axis=-2, keepdims=True)
     return (scores >= right).sum(axis=-2, dtype=np.uint16) == 1
 
 
 def join(blocks, replicas=()):
-    """Return the blocks (..., rows, columns) as one flat vector (..., P).
-
-    Without any block it is empty, one for each of the `replicas`.
-    """
+    """Return the blocks (..., rows, columns) as one flat vector (..., P), P ≥ 0."""
     rows = [block.reshape(*block.shape[:-2], -1) for block in blocks]
     return np.concatenate(rows, axis=-1) if rows else np.zeros((*replicas, 0))

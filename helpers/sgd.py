@@ -40,10 +40,7 @@ def cosine(progress):
 
 
 def shuffled(m, rng):
-    """Return the numbers of m samples in random order.
-
-    A list of generators gives each replica an order of its own: (replicas, m).
-    """
+    """Return m numbers in random order, (replicas, m) for a list of generators."""
     if isinstance(rng, list):
         return np.stack([one.permutation(m) for one in rng])
     return rng.permutation(m)
@@ -105,10 +102,7 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
 
 
 def compile_epoch(network, optimizer, X, C, batch_size):
-    """Return the same by the engine, or None.
-
-    The state of a replica is θ, v and a vector of η, μ and λ.
-    """
+    """Return the same by the engine, or None; a replica's state is θ, v, (η, μ, λ)."""
     theta, own = network.parameters, copy.deepcopy(network)
     settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
     for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
