@@ -4,8 +4,8 @@ Every array is `(..., features, samples)`: samples are COLUMNS, and any leading 
 are replicas, so that the same lines train one network or a stack of seeds. `X` holds
 samples, `C` their one-hot classes, `m` is the number of samples.
 
-Read the modules in the order of the lessons: `datasets`, `losses`, `layers`,
-`network`, `sgd`, `checks`, `mistakes`, `parallel`, `experiments`, `search`; each
+Read the modules in the order of the lessons: `datasets`, `losses`, `layers`, `network`,
+`sgd`, `thresholds`, `checks`, `mistakes`, `parallel`, `experiments`, `search`; each
 imports only from those before it, and from the rooms `data` and `engine`.
 """
 

@@ -38,10 +38,9 @@ class Dataset:
     @property
     def source(self):
         """Where the samples come from, in one phrase."""
-        if self.seed is None:
-            file = path_of(self.name).name
-            return f"user's file {file}, best possible accuracy unknown"
-        return f"drawn by data/recipes.py, seed {self.seed}"
+        if self.seed is not None:
+            return f"drawn by data/recipes.py, seed {self.seed}"
+        return f"user's file {path_of(self.name).name}, best possible accuracy unknown"
 
     @property
     def summary(self):
@@ -69,15 +68,21 @@ def load_all(folder=DATA):
 
 def subsample(dataset, m, rng):
     """Keep m random training samples, none twice; validation is untouched."""
-    columns = _columns(dataset, m, rng)
+    available = dataset.Yt.shape[1]
+    require(
+        1 <= m <= available,
+        f"{dataset.name}: Yt has {available} training samples, so between 1 and "
+        f"{available} can be drawn, not {m}.",
+    )
+    columns = rng.choice(available, m, replace=False)
     return replace(dataset, Yt=dataset.Yt[:, columns], Ct=dataset.Ct[:, columns])
 
 
 def hold_out(dataset, part, rng):
     """Split the training samples at random: `part` of them take the validation's place.
 
-    Settings chosen on such data cannot have been chosen on the validation samples,
-    which are not there. Raises DatasetError unless both sides get a sample.
+    Settings chosen on such data cannot have seen the validation samples. Raises
+    DatasetError unless both sides get a sample.
     """
     m = dataset.Yt.shape[1]
     count = max(1, round(part * m))
@@ -93,8 +98,8 @@ def hold_out(dataset, part, rng):
 
 def minibatch(dataset, m, rng):
     """m random training samples X (features, m) and classes C (classes, m), float64."""
-    columns = _columns(dataset, m, rng)
-    return dataset.Yt[:, columns].astype(float), dataset.Ct[:, columns].astype(float)
+    some = subsample(dataset, m, rng)
+    return some.Yt.astype(float), some.Ct.astype(float)
 
 
 def cases(data, sizes, seeds):
@@ -104,13 +109,3 @@ def cases(data, sizes, seeds):
             for seed in seeds:
                 rng = np.random.default_rng([seed, m])
                 yield dataset, *minibatch(dataset, m, rng), rng
-
-
-def _columns(dataset, m, rng):
-    available = dataset.Yt.shape[1]
-    require(
-        1 <= m <= available,
-        f"{dataset.name}: Yt has {available} training samples, so between 1 and "
-        f"{available} can be drawn, not {m}.",
-    )
-    return rng.choice(available, m, replace=False)

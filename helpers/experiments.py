@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import cycle, pairwise
 from numbers import Real
 
 import numpy as np
@@ -36,9 +36,7 @@ ARCHITECTURES = {
     "2 hidden": lambda n, c, f=None: plain(n, c, [WIDTH, WIDTH], f),
     "2 hidden + 1 ResNet": lambda n, c, f=None: [
         HiddenLayer(n, WIDTH, f),
-        HiddenLayer(WIDTH, WIDTH, f),
-        ResNetLayer(WIDTH, activation=f),
-        OutputLayer(WIDTH, c),
+        *residual(WIDTH, c, [WIDTH], f),
     ],
     "1 hidden + 3 ResNet": lambda n, c, f=None: residual(n, c, [WIDTH] * 3, f),
 }
@@ -65,27 +63,25 @@ def filled(build, length, limit):
     """Return build(widths) with as many parameters as `limit` allows.
 
     The widths, `length` of them, grow from 1 by turns until none can grow further.
-    Networks built for the same limit thus have about equally many parameters, however
-    deep they are.
-
     Raises ValueError if even widths of 1 are too many.
     """
-    widths = [1] * length
+    widths, stuck = [1] * length, 0
     if size(build(widths)) > limit:
         raise ValueError(
             f"no network of this kind has as few as {limit} parameters: "
             f"{size(build(widths))} at width 1"
         )
-    grown = True
-    while grown:
-        grown = False
-        for place in range(length):
-            widths[place] += 1
-            if size(build(widths)) <= limit:
-                grown = True
-            else:
-                widths[place] -= 1
+    turns = cycle(range(length))
+    while stuck < length:
+        place = next(turns)
+        wider = [*widths[:place], widths[place] + 1, *widths[place + 1 :]]
+        fits = size(build(wider)) <= limit
+        widths, stuck = (wider, 0) if fits else (widths, stuck + 1)
     return build(widths)
+
+
+COUNTS = ("epochs", "batch_size", "every")
+OWN = ("learning_rate", "momentum", "weight_decay")  # what replicas may differ in
 
 
 @dataclass(frozen=True)
@@ -93,8 +89,7 @@ class Run:
     """The settings of one stack of replicas; everything that decides its numbers.
 
     `seeds` has one entry per replica; rates, momenta and decays are numbers, or tuples
-    with one entry per replica. `record` is what the training loop notes (see
-    `helpers.sgd.train`).
+    with one entry per replica. `record` is that of `helpers.sgd.train`.
     """
 
     dataset: str
@@ -116,36 +111,29 @@ class Run:
             raise ValueError(
                 f"seeds = {self.seeds!r}: give one for each replica, such as (0, 1, 2)"
             )
-        sgd.require_counts(
-            epochs=self.epochs, batch_size=self.batch_size, every=self.every
-        )
-        self._keep("seeds", tuple(map(int, self.seeds)))
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            value = number_or_tuple(name, getattr(self, name))
-            if isinstance(value, tuple) and len(value) != len(self.seeds):
-                raise ValueError(
-                    f"{name} has {len(value)} entries, but there are "
-                    f"{len(self.seeds)} seeds: one replica has one of each"
-                )
-            self._keep(name, value)
+        sgd.require_counts(**{name: getattr(self, name) for name in COUNTS})
+        own = {name: self.finite(name) for name in OWN}
+        vars(self).update(own, seeds=tuple(map(int, self.seeds)))  # the rest is frozen
 
-    def _keep(self, name, value):
-        object.__setattr__(self, name, value)  # the way of a frozen dataclass
+    def finite(self, name):
+        """Return a setting as a float, or as a tuple with one for each replica.
 
-
-def number_or_tuple(name, value):
-    """Return a finite number as float, a sequence of them as a tuple of floats.
-
-    A float64 scalar of NumPy would turn float32 training into float64. Raises
-    ValueError for anything else.
-    """
-    many = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
-    numbers = tuple(value) if many else (value,)
-    if not all(isinstance(one, Real) and math.isfinite(one) for one in numbers):
-        raise ValueError(
-            f"{name} = {value!r}: give a finite number, or one for each replica"
-        )
-    return tuple(map(float, numbers)) if many else float(value)
+        A float64 scalar of NumPy would turn float32 training into float64. Raises
+        ValueError for what is not a finite number, or one for each.
+        """
+        value = getattr(self, name)
+        many = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
+        numbers = tuple(value) if many else (value,)
+        if not all(isinstance(one, Real) and math.isfinite(one) for one in numbers):
+            raise ValueError(
+                f"{name} = {value!r}: give a finite number, or one for each replica"
+            )
+        if many and len(numbers) != len(self.seeds):
+            raise ValueError(
+                f"{name} has {len(numbers)} entries, but there are {len(self.seeds)} "
+                "seeds: one replica has one of each"
+            )
+        return tuple(map(float, numbers)) if many else float(value)
 
 
 @dataclass(frozen=True)
@@ -160,18 +148,11 @@ class Result:
         """Return the last epoch of a history entry, one value per replica."""
         return self.history[name][-1]
 
-    def diverged(self):
-        """Return {replica: epoch} of the replicas that were frozen, and by when."""
-        epochs, values = self.history["epoch"], list(self.history.values())[1]
-        lost = np.isnan(values)
-        first = epochs[lost.argmax(axis=0)]
-        return {r: int(first[r]) for r in np.flatnonzero(lost.any(axis=0)).tolist()}
-
     def failed(self):
         """Return (replicas,): which were frozen, or have not learnt what others have.
 
-        That is those whose training accuracy is 20 points below the median of the
-        stack. Seeds of one network that train well differ by up to 15 points.
+        That is 20 points of training accuracy below the median of the stack; seeds of
+        one network that train well differ by up to 15 points.
         """
         accuracy = self.final("train_accuracy")
         if np.isnan(accuracy).all():
@@ -180,17 +161,16 @@ class Result:
 
     def frozen_replicas(self):
         """Return a sentence that names the frozen replicas; none if there are none."""
-        run = self.run
+        run, epochs = self.run, self.history["epoch"]
         rates = np.broadcast_to(run.learning_rate, len(run.seeds))
-        told = [
-            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epoch}"
-            for r, epoch in self.diverged().items()
-        ]
-        if not told:
-            return ""
-        loss = type(run.loss).__name__
-        name = f"{run.dataset}, {run.architecture}, {loss}, batch size {run.batch_size}"
-        return f"{name}: frozen as not finite, {'; '.join(told)}"
+        lost = np.isnan([*self.history.values()][1])
+        told = "; ".join(
+            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epochs[lost[:, r]][0]}"
+            for r in np.flatnonzero(lost.any(axis=0))
+        )
+        name = f"{run.dataset}, {run.architecture}, {type(run.loss).__name__}"
+        name += f", batch size {run.batch_size}"
+        return told and f"{name}: frozen as not finite, {told}"
 
 
 def generators(seeds, purpose):
@@ -204,10 +184,7 @@ def generators(seeds, purpose):
 
 
 def draw_samples(data, m, draws):
-    """Return `data` with training samples (replicas, features, m) of their own.
-
-    Each replica's are drawn at random, as its entry of `draws` decides.
-    """
+    """Return `data` with m training samples of its own for each entry of `draws`."""
     found = [subsample(data, m, rng) for rng in generators(draws, "training points")]
     return replace(
         data, Yt=np.stack([d.Yt for d in found]), Ct=np.stack([d.Ct for d in found])
@@ -218,11 +195,10 @@ def gradient_norms(network, data, samples=1000):
     """Record accuracies, losses, and the gradient's norm in every layer: "layer 1", …
 
     The gradient is that of the mean loss over about so many training samples, taken at
-    equal distances: a file may be sorted by class.
+    equal distances: a file may be sorted by class. Layers without parameters have none.
     """
     some = slice(None, None, -(-data.Yt.shape[-1] // samples))
-    X, C, theta = data.Yt[..., some], data.Ct[..., some], network.parameters
-
+    X, C, state = data.Yt[..., some], data.Ct[..., some], [network.parameters]
     copied = copy.deepcopy(network)  # whose layers may keep what is recorded
 
     def squares(theta, X, C):
@@ -230,71 +206,53 @@ def gradient_norms(network, data, samples=1000):
         gradients = own.split(own.gradient(X, C))
         return [sum((g**2).sum(axis=(-2, -1)) for g in blocks) for blocks in gradients]
 
-    programs = engine.programs(squares, [theta], X, C, X.shape[-1])
+    programs = engine.programs(squares, state, X, C, X.shape[-1])
     order = np.arange(X.shape[-1])
-    found = programs([theta], X, C, order) if programs else squares(theta, X, C)
+    found = programs(state, X, C, order) if programs else squares(*state, X, C)
     norms = {
-        f"layer {number}": np.sqrt(found[number - 1])
-        for number, layer in enumerate(network.layers, start=1)
-        if layer.shapes  # an activation of its own has no parameters
+        f"layer {number}": np.sqrt(square)
+        for number, square in enumerate(found, start=1)
+        if network.layers[number - 1].shapes
     }
     return sgd.evaluation(network, data) | norms
 
 
-def perform(run, layers, data):
-    """Train the stack of one run and return its parameters and its history."""
+def perform(number, run, layers, data):
+    """Train the stack of one run; return its number, parameters and history."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
+    names = (*COUNTS, *OWN, "schedule", "record")
+    settings = {name: per_replica(getattr(run, name)) for name in names}
+    rng = generators(run.seeds, "minibatches")
     with threadpool_limits(1):  # products of 10 × 10 matrices gain nothing from threads
-        history = sgd.train(
-            network,
-            data,
-            rng=generators(run.seeds, "minibatches"),
-            epochs=run.epochs,
-            batch_size=run.batch_size,
-            learning_rate=per_replica(run.learning_rate),
-            momentum=per_replica(run.momentum),
-            weight_decay=per_replica(run.weight_decay),
-            schedule=run.schedule,
-            record=run.record,
-            every=run.every,
-            progress=False,
-        )
-    return network.parameters, history
+        history = sgd.train(network, data, rng=rng, progress=False, **settings)
+    return number, network.parameters, history
 
 
 def per_replica(value):
-    """Return a tuple as a float32 column (replicas, 1), a number as it is."""
-    if isinstance(value, tuple):
-        return np.array(value, np.float32)[:, None]
-    return value
+    """Return a tuple as a float32 column (replicas, 1), anything else as it is."""
+    return np.array(value, np.float32)[:, None] if isinstance(value, tuple) else value
 
 
 def perform_all(runs, data, n_jobs=-1, architectures=None):
     """Perform independent runs side by side, the deepest first; yield each when done.
 
-    `data` maps dataset names to datasets, `architectures` names to functions of the
-    numbers of features and classes (ARCHITECTURES if not given). Yields (number of the
-    run, Result), so that results need not be kept: a sweep of any length takes no more
-    memory than one run.
-
-    Raises ValueError, before anything is trained, for names that are not there and for
-    layers and samples that do not fit together.
+    `data` maps names to datasets, `architectures` to functions of the numbers of
+    features and classes. Yields (number of the run, Result), so that a sweep of any
+    length takes no more memory than one run. Raises ValueError, before anything is
+    trained, for names that are not there, and layers that do not fit the samples.
     """
     if isinstance(runs, Run):
         raise ValueError("runs is a single Run: give a list, [run]")
     architectures = architectures or ARCHITECTURES
-    jobs = [
-        (number, run, *checked(run, data, architectures))
-        for number, run in enumerate(runs)
-    ]
+    jobs = [(n, run, *checked(run, data, architectures)) for n, run in enumerate(runs)]
+    layers = [job[2] for job in jobs]
     jobs.sort(key=lambda job: len(job[2]), reverse=True)
-    layers = {number: layers for number, _, layers, _ in jobs}
     with tqdm(total=len(jobs), unit="run") as bar:
-        for number, parameters, history in perform_jobs(numbered, jobs, n_jobs):
-            run = runs[number]
-            network = Network(layers[number], loss=run.loss)
+        for number, parameters, history in perform_jobs(perform, jobs, n_jobs):
             bar.update()
-            yield number, Result(run, network.with_parameters(parameters), history)
+            network = Network(layers[number], loss=runs[number].loss)
+            network.parameters = parameters
+            yield number, Result(runs[number], network, history)
 
 
 def checked(run, data, architectures):
@@ -321,21 +279,16 @@ def named(kind, name, known):
     raise ValueError(f"there is no {kind} {name!r}, only {', '.join(known)}.{meant}")
 
 
-def numbered(number, run, layers, data):
-    """Return the number of a run, its parameters and its history."""
-    return number, *perform(run, layers, data)
-
-
 def run_all(runs, data, n_jobs=-1, architectures=None):
-    """Perform independent runs {key: Run}; return {key: Result} in the same order.
+    """Perform runs {key: Run} and return {key: Result}; a list of runs gives a list.
 
-    A list of runs gives a list. Replicas that diverge are named; the others are not
-    affected.
+    Replicas that diverge are named; the others are not affected.
     """
-    keys = list(runs) if isinstance(runs, Mapping) else None
-    jobs = list(runs.values()) if keys else runs
-    results = dict(perform_all(jobs, data, n_jobs, architectures))
-    results = [results[number] for number in range(len(jobs))]
+    if isinstance(runs, Mapping):
+        results = run_all([*runs.values()], data, n_jobs, architectures)
+        return dict(zip(runs, results, strict=True))
+    found = dict(perform_all(runs, data, n_jobs, architectures))
+    results = [found[number] for number in range(len(runs))]
     for sentence in filter(None, (result.frozen_replicas() for result in results)):
         tqdm.write(sentence)
-    return dict(zip(keys, results, strict=True)) if keys else results
+    return results

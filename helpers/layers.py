@@ -8,22 +8,12 @@ Shapes: x (..., inputs, m), y (..., outputs, m); weights (..., rows, columns), b
 (..., rows, 1). Leading axes are replicas and broadcast.
 """
 
-from functools import cache
-
 import numpy as np
-
-
-@cache
-def ones(m, dtype):
-    """Return the column 1 of m ones."""
-    column = np.ones((m, 1), dtype)
-    column.setflags(write=False)
-    return column
 
 
 def sum_samples(dz):
     """Return dz 1 (..., rows, 1): as a product, faster than dz.sum(axis=-1)."""
-    return dz @ ones(dz.shape[-1], dz.dtype)
+    return dz @ np.ones((dz.shape[-1], 1), dz.dtype)
 
 
 class Tanh:
@@ -63,10 +53,7 @@ class Identity:
 
 
 def instance(activation):
-    """Return the activation, tanh if it is None.
-
-    Raises TypeError for a class in place of an instance.
-    """
+    """Return the activation, tanh if it is None; raise TypeError for a class."""
     if isinstance(activation, type):
         name = activation.__name__
         raise TypeError(f"activation is the class {name}: give an instance, {name}()")
@@ -157,12 +144,8 @@ class ResNetLayer(Layer):
         self.inputs = self.outputs = width
         self.activation = instance(activation)
         self.outer = self.activation if outer else Identity()
-        self.shapes = {
-            "W1": (inner, width),
-            "b1": (inner, 1),
-            "W2": (width, inner),
-            "b2": (width, 1),
-        }
+        self.shapes = {"W1": (inner, width), "b1": (inner, 1)}
+        self.shapes |= {"W2": (width, inner), "b2": (width, 1)}
 
     def forward(self, x, W1, b1, W2, b2):
         """Return y = τ(s), s = x + W₂ h + b₂, h = σ(z), z = W₁ x + b₁."""
@@ -190,21 +173,3 @@ class ResNetLayer(Layer):
         x, W1, W2, h, y = kept
         dh = self.activation.derivative(h) * (dW1 @ x + W1 @ dx + db1)
         return self.outer.derivative(y) * (dx + dW2 @ h + W2 @ dh + db2)
-
-
-def chain(kind, L, inputs, classes, *, width=6, inner=4, activation=None):
-    """Return L layers: L − 1 "standard", "residual" or "mixed" ones, then the scores.
-
-    Standard layers widen, from `width` on by one row each. A mixed chain alternates,
-    a standard layer first. The residual layers of a chain have an outer activation and
-    have none in turn.
-    """
-    layers, outer = [], True
-    for number in range(L - 1):
-        if kind == "standard" or (kind == "mixed" and number % 2 == 0):
-            layers.append(HiddenLayer(inputs, width + number, activation))
-        else:
-            layers.append(ResNetLayer(inputs, inner, activation, outer))
-            outer = not outer
-        inputs = layers[-1].outputs
-    return [*layers, OutputLayer(inputs, classes)]

@@ -5,11 +5,12 @@ must fail and all others pass. `right_tests` draws a right derivative of random 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from helpers import checks
-from helpers.layers import HiddenLayer, OutputLayer, ReLU, ResNetLayer, Tanh, chain
+from helpers.layers import HiddenLayer, OutputLayer, ReLU, ResNetLayer, Tanh
 from helpers.losses import (
     CrossEntropy,
     LeastSquares,
@@ -356,6 +357,24 @@ MISTAKES = [*IN_LOSSES, *IN_LAYERS, *IN_NETWORKS]
 # Right derivatives --------------------------------------------------------------------
 
 
+def chain(kind, L, inputs, classes, *, width=6, inner=4, activation=None):
+    """Return L layers: L − 1 "standard", "residual" or "mixed" ones, then the scores.
+
+    Standard layers widen, from `width` on by one row each. A mixed chain alternates,
+    a standard layer first. The residual layers of a chain have an outer activation and
+    have none in turn.
+    """
+    layers, outer = [], True
+    for number in range(L - 1):
+        if kind == "standard" or (kind == "mixed" and number % 2 == 0):
+            layers.append(HiddenLayer(inputs, width + number, activation))
+        else:
+            layers.append(ResNetLayer(inputs, inner, activation, outer))
+            outer = not outer
+        inputs = layers[-1].outputs
+    return [*layers, OutputLayer(inputs, classes)]
+
+
 def right_tests(rng):
     """Test a loss, a layer or a network drawn at random, with random widths."""
     features, classes, inner, width = rng.integers(2, 7, size=4)
@@ -364,10 +383,7 @@ def right_tests(rng):
     what = rng.choice(["loss", "layer", "network"])
     if what == "loss":
         loss = rng.choice([CrossEntropy, LeastSquares])()
-
-        def gradients(W, b, X, C):
-            return linear_gradients(loss, W, b, X, C)
-
+        gradients = partial(linear_gradients, loss)
         return loss_tests("loss", loss, gradients, features, classes, m, rng)
     kind, L = rng.choice(["standard", "residual", "mixed"]), rng.integers(1, 7)
     layers = chain(

@@ -98,10 +98,8 @@ class Network:
         return X, kept
 
     def scores(self, X):
-        """Return the scores (..., classes, m) alone; nothing is kept."""
-        for layer, blocks in zip(self.layers, self._blocks, strict=True):
-            X, _ = layer.forward(X, *blocks)
-        return X
+        """Return the scores (..., classes, m) alone."""
+        return self.forward(X)[0]
 
     def backward(self, kept, dZ):
         """Return Jᵀ dZ: the flat gradient (..., P), and the gradient of X."""
@@ -152,10 +150,8 @@ class Network:
         if judge:
             return judge([self.parameters], X, C, np.arange(m)) / m
         n = max(1, COLUMNS // math.prod(self.parameters.shape[:-1]))
-        sums = [
-            self.judge(X[..., k : k + n], C[..., k : k + n]) for k in range(0, m, n)
-        ]
-        return np.sum(sums, axis=0) / m
+        parts = [slice(k, k + n) for k in range(0, m, n)]
+        return np.sum([self.judge(X[..., k], C[..., k]) for k in parts], axis=0) / m
 
     def recorded(self, X, C):
         """Return the same network, with `judge` compiled for samples like these.
@@ -168,11 +164,11 @@ class Network:
         def judge(theta, X, C):
             return own.with_parameters(theta).judge(X, C)
 
-        other, batch = copy.copy(self), min(CHUNK, X.shape[-1])
-        single, state = self.parameters.dtype == np.float32, [self.parameters]
-        other.programs = (
-            single and engine.programs(judge, state, X, C, batch)
-        ) or False
+        other, theta = copy.copy(self), self.parameters
+        found = theta.dtype == np.float32 and engine.programs(
+            judge, [theta], X, C, min(CHUNK, X.shape[-1])
+        )
+        other.programs = found or False
         return other
 
     def check_samples(self, X, C):
@@ -198,26 +194,24 @@ class Network:
         block, and both shapes. It costs less than one epoch.
         """
         self.check_samples(X, C)
-        X, C = X[..., :samples], C[..., :samples]
-        m, replicas, kept = X.shape[-1], self.parameters.shape[:-1], []
+        X, C, kept = X[..., :samples], C[..., :samples], []
         for number, layer in enumerate(self.layers, start=1):
-            name = f"layer {number} ({kind(layer)})"
-            X, k = in_words(name, layer.forward, X, *self._blocks[number - 1])
-            expect(f"the output of {name}", X, (layer.outputs, m))
-            kept.append((name, layer, k))
+            name, blocks = f"layer {number} ({kind(layer)})", self._blocks[number - 1]
+            X, k = in_words(name, layer.forward, X, *blocks)
+            expect(f"the output of {name}", X, (layer.outputs, C.shape[-1]))
+            kept.append((name, layer, k, blocks))
         dX = self.loss.gradient(X, C)
         expect("the gradient of the loss", dX, X.shape)
-        for name, layer, k in reversed(kept):
-            dX, blocks = in_words(name, layer.backward, k, dX)
-            expect(f"dx of {name}", dX, (layer.inputs, m))
-            if len(blocks) != len(layer.shapes):
+        for name, layer, k, blocks in reversed(kept):
+            dX, found = in_words(name, layer.backward, k, dX)
+            expect(f"dx of {name}", dX, (layer.inputs, C.shape[-1]))
+            if len(found) != len(blocks):
                 raise ValueError(
                     f"{name} has the blocks {[*layer.shapes]}, but its backward pass "
-                    f"returns {len(blocks)} gradients"
+                    f"returns {len(found)} gradients"
                 )
-            for block, gradient in zip(layer.shapes, blocks, strict=True):
-                shape = (*replicas, *layer.shapes[block])
-                expect(f"the gradient of {block} of {name}", gradient, shape)
+            for block, own, gradient in zip(layer.shapes, blocks, found, strict=True):
+                expect(f"the gradient of {block} of {name}", gradient, own.shape)
 
 
 def kind(layer):
@@ -231,10 +225,8 @@ def in_words(name, function, *arguments):
         return function(*arguments)
     except (ValueError, TypeError) as error:
         shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)]
-        raise ValueError(
-            f"the {function.__name__} pass of {name} fails on arrays of the shapes "
-            f"{shapes}: {error}"
-        ) from error
+        told = f"the {function.__name__} pass of {name} fails on arrays of the shapes "
+        raise ValueError(f"{told}{shapes}: {error}") from error
 
 
 def expect(what, array, shape):
@@ -244,20 +236,13 @@ def expect(what, array, shape):
 
 
 def is_correct(scores, C):
-    """Return (..., m): is the right class alone the most probable? A tie is wrong.
-
-    As good as argmax, and many times faster where classes are not contiguous.
-    """
+    """Return (..., m): is the right class alone the most probable? A tie is wrong."""
+    # Many times faster than argmax, where classes are not contiguous.
     right = (C * scores).sum(axis=-2, keepdims=True)
     return (scores >= right).sum(axis=-2, dtype=np.uint16) == 1
 
 
 def join(blocks, replicas=()):
-    """Return the blocks (..., rows, columns) as one flat vector (..., P).
-
-    Without any block it is empty, one for each of the `replicas`.
-    """
-    if not blocks:
-        return np.zeros((*replicas, 0))
+    """Return the blocks (..., rows, columns) as one flat vector (..., P), P ≥ 0."""
     rows = [block.reshape(*block.shape[:-2], -1) for block in blocks]
-    return np.concatenate(rows, axis=-1)
+    return np.concatenate(rows, axis=-1) if rows else np.zeros((*replicas, 0))

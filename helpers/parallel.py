@@ -1,8 +1,7 @@
 """Independent jobs side by side: on the cores here, or on the machines of a cluster.
 
 The workers are sent the code of `helpers` as it is in this process along with every
-job, so that they never perform another one, whatever has been edited, reloaded or
-replaced here since they started.
+job, whatever has been edited, reloaded or replaced here since they started.
 """
 
 import os
@@ -21,9 +20,8 @@ def perform_jobs(function, jobs, n_jobs=-1):
     """Yield function(*job) for every job, in any order.
 
     joblib decides where: n_jobs processes, or what a `joblib.parallel_config` of the
-    caller says. If the environment variable SCHEDULER holds the address of a Dask
-    scheduler, tcp://host:port, its workers perform them. Raises ConnectionError if no
-    scheduler with a worker answers there.
+    caller says; or else the workers of the Dask scheduler whose address, tcp://host:port,
+    is in the environment variable SCHEDULER. Raises ConnectionError if none answers.
     """
     cloudpickle.register_pickle_by_value(helpers)
     if address := os.environ.get("SCHEDULER"):

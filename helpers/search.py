@@ -83,14 +83,11 @@ def ruined(accuracies, steps):
     """Return where a step was too large: frozen, or much worse than a gentler one.
 
     Much worse is a training accuracy more than RUINED below the best that the same seed
-    reached with a smaller step. A network that a small step leaves half trained is not
-    ruined.
+    reached with a smaller step: a network left half trained is not ruined.
     """
     known = np.nan_to_num(accuracies, nan=0.0)
-    best = np.stack(
-        [known[:, steps < step].max(axis=1, initial=0.0) for step in steps], axis=1
-    )
-    return ~(accuracies >= best - RUINED)
+    best = [known[:, steps < step].max(axis=1, initial=0.0) for step in steps]
+    return ~(accuracies >= np.stack(best, axis=1) - RUINED)
 
 
 def run_tries(tries, data, networks, seeds, epochs, batch_size):
@@ -111,12 +108,10 @@ def run_tries(tries, data, networks, seeds, epochs, batch_size):
 def choose_from(tries, results, loss="validation_loss"):
     """Choose among the tries by the results of `run_tries`, and require the margin."""
     losses, accuracies = (
-        np.stack([result.final(name) for result in results])
+        np.reshape([one.final(name) for one in results], (len(results), len(tries), -1))
         for name in (loss, "train_accuracy")
     )
-    shape = len(losses), len(tries), -1
-    choice = choose(tries, losses.reshape(shape), accuracies.reshape(shape))
-    return choice.with_margin()
+    return choose(tries, losses, accuracies).with_margin()
 
 
 def choose(pairs, losses, accuracies):
@@ -124,38 +119,21 @@ def choose(pairs, losses, accuracies):
 
     Where no try is as far below the edge as it should be, the gentlest is taken.
     """
-    steps = effective_step(*map(np.array, zip(*pairs, strict=True)))
-    bad = ruined(accuracies, steps)
-    scores = np.exp(np.log(losses).mean(axis=0))
-    tries = pd.DataFrame(pairs, columns=["learning rate", "momentum"]).assign(
-        step=steps,
-        ruined=bad.sum(axis=(0, 2)),
-        best=scores.min(axis=1),
-        worst=scores.max(axis=1),
-    )
-    edge = edge_of(steps, bad.any(axis=(0, 2)))
-    winner, equals, others = ranked(tries, edge / MARGIN)
-    chosen = equals.sort_values(["step", "learning rate"]).iloc[0]
-    return Choice(
-        float(chosen["learning rate"]),
-        float(chosen["momentum"]),
-        float(edge),
-        float(others["worst"].min() / winner["worst"] - 1),
-        tries.assign(chosen=tries.index == chosen.name),
-    )
-
-
-def ranked(tries, limit):
-    """Return the best try up to a step, its equals (with itself), and the others."""
-    allowed = tries[tries["step"] <= max(limit, tries["step"].min())]
+    tries = pd.DataFrame(pairs, columns=["learning rate", "momentum"])
+    tries["step"] = steps = effective_step(*np.transpose(pairs))
+    bad, scores = ruined(accuracies, steps), np.exp(np.log(losses).mean(axis=0))
+    tries["ruined"] = bad.sum(axis=(0, 2))
+    tries["best"], tries["worst"] = scores.min(axis=1), scores.max(axis=1)
+    first = steps[tries["ruined"] > 0].min(initial=np.inf)
+    edge = float(steps[steps < first].max(initial=0.0))
+    allowed = tries[steps <= max(edge / MARGIN, steps.min())]
     winner = allowed.loc[allowed["worst"].fillna(np.inf).idxmin()]
     noise = max(winner["worst"] / winner["best"], 1 + TIE)
     equal = allowed["worst"] <= noise * winner["worst"]
     equal[winner.name] = True
-    return winner, allowed[equal], allowed[~equal]
-
-
-def edge_of(steps, bad):
-    """Return the largest step at which, and below which, nothing was ruined; or 0."""
-    first = steps[bad].min(initial=np.inf)
-    return steps[steps < first].max(initial=0.0)
+    chosen = allowed[equal].sort_values(["step", "learning rate"]).iloc[0]
+    lead = float(allowed[~equal]["worst"].min() / winner["worst"] - 1)
+    settings = map(float, chosen[["learning rate", "momentum"]])
+    return Choice(
+        *settings, edge, lead, tries.assign(chosen=tries.index == chosen.name)
+    )

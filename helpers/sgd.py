@@ -40,10 +40,7 @@ def cosine(progress):
 
 
 def shuffled(m, rng):
-    """Return the numbers of m samples in random order.
-
-    A list of generators gives each replica an order of its own: (replicas, m).
-    """
+    """Return m numbers in random order, (replicas, m) for a list of generators."""
     if isinstance(rng, list):
         return np.stack([one.permutation(m) for one in rng])
     return rng.permutation(m)
@@ -105,10 +102,7 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
 
 
 def compile_epoch(network, optimizer, X, C, batch_size):
-    """Return the same by the engine, or None.
-
-    The state of a replica is θ, v and a vector of η, μ and λ.
-    """
+    """Return the same by the engine, or None; a replica's state is θ, v, (η, μ, λ)."""
     theta, own = network.parameters, copy.deepcopy(network)
     settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
     for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
@@ -121,25 +115,20 @@ def compile_epoch(network, optimizer, X, C, batch_size):
         velocity[...] = sgd.velocity
         return ()
 
-    programs = engine.programs(step, state, X, C, batch_size)
-
     def epoch(X, C, rng, factor):
         state[-1][..., 0] = settings[..., 0] * np.float32(factor)
         programs(state, X, C, shuffled(X.shape[-1], rng))
 
+    programs = engine.programs(step, state, X, C, batch_size)
     return epoch if programs else None
 
 
 def evaluation(network, data):
     """Return loss and accuracy on the training and the validation samples."""
-    train_loss, train_accuracy = network.evaluate(data.Yt, data.Ct)
-    validation_loss, validation_accuracy = network.evaluate(data.Yv, data.Cv)
-    return {
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        "validation_loss": validation_loss,
-        "validation_accuracy": validation_accuracy,
-    }
+    train, validation = (data.Yt, data.Ct), (data.Yv, data.Cv)
+    found = *network.evaluate(*train), *network.evaluate(*validation)
+    names = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"
+    return dict(zip(names, found, strict=True))
 
 
 def train(
@@ -160,43 +149,49 @@ def train(
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
     The history has an array (records, ...) for every name that `record(network, data)`
-    returns, and under "epoch" the epochs (records,) after which it was called: 0, the
-    network as it came, every k-th one with `every` = k, and the last. A replica of a
-    stack whose records stop being finite is frozen: its history is NaN from then on,
-    its parameters are those of its last finite record, and the others go on.
+    returns, and "epoch" (records,): 0, the network as it came, every k-th one with
+    `every` = k, and the last. A replica of a stack whose records stop being finite is
+    frozen: NaN from then on, with the parameters of its last finite record.
 
     Raises DivergenceError when that happens to a single network, and ValueError for
     settings that are none, samples that do not fit the network, or a layer whose
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
-    X, C = data.Yt, data.Ct
     if isinstance(network, Network):
-        network.check_gradients(X, C)
-        network = network.recorded(X, C)
+        network.check_gradients(data.Yt, data.Ct)
+        network = network.recorded(data.Yt, data.Ct)
     optimizer = SGD(learning_rate, momentum, weight_decay)
-    take_steps = prepare_epoch(network, optimizer, X, C, batch_size)
-    history, healthy = [record(network, data)], network.parameters.copy()
-    recorded, frozen = [0], np.zeros(network.parameters.shape[:-1], bool)
-    count = range(epochs)
+    take_steps = prepare_epoch(network, optimizer, data.Yt, data.Ct, batch_size)
+    rows, healthy = [{"epoch": 0} | record(network, data)], network.parameters.copy()
+    frozen, count = np.zeros(healthy.shape[:-1], bool), range(1, epochs + 1)
     for epoch in tqdm(count, unit="epoch") if progress else count:
-        factor = float(np.float32(schedule(epoch / epochs)))
-        # Overflow is not hidden: a loss that is not finite is caught below.
+        factor = float(np.float32(schedule((epoch - 1) / epochs)))
+        # Overflow is not hidden: `freeze` finds every loss that is not finite.
         with np.errstate(over="ignore", invalid="ignore"):
-            X, C = data.Yt, data.Ct  # some data are drawn anew in every epoch
-            take_steps(X, C, rng, factor)
-            if (epoch + 1) % every == 0 or epoch + 1 == epochs:
-                row = record(network, data)
-                frozen |= ~np.isfinite(sum(row.values()))
-                check_single(frozen, epoch + 1, learning_rate)
-                network.parameters[frozen] = healthy[frozen]
-                healthy = network.parameters.copy()
-                recorded.append(epoch + 1)
-                history.append(
-                    {name: np.where(frozen, np.nan, row[name]) for name in row}
-                )
-    rows = {name: np.array([row[name] for row in history]) for name in history[0]}
-    return {"epoch": np.array(recorded)} | rows
+            take_steps(data.Yt, data.Ct, rng, factor)  # some data change every epoch
+            if epoch % every == 0 or epoch == epochs:
+                when = f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
+                row = freeze(network, record(network, data), frozen, healthy, when)
+                rows.append({"epoch": epoch} | row)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def freeze(network, row, frozen, healthy, when):
+    """Return a record with NaN for all replicas that have ever not been finite.
+
+    They are noted in `frozen` and keep the parameters of their last finite record, in
+    `healthy`; both change in place. Raises DivergenceError for a single network.
+    """
+    frozen |= ~np.isfinite(sum(row.values()))
+    if frozen.ndim == 0 and frozen:
+        raise DivergenceError(
+            f"the loss stopped being finite {when}: try a smaller learning rate or a "
+            "decaying schedule"
+        )
+    network.parameters[frozen] = healthy[frozen]
+    healthy[...] = network.parameters
+    return {name: np.where(frozen, np.nan, value) for name, value in row.items()}
 
 
 def require_counts(**counts):
@@ -204,13 +199,3 @@ def require_counts(**counts):
     for name, count in counts.items():
         if not isinstance(count, (int, np.integer)) or count < 1:
             raise ValueError(f"{name} = {count!r}: give a whole number, at least 1")
-
-
-def check_single(frozen, epoch, learning_rate):
-    """Raise DivergenceError if it is a single network that has diverged."""
-    if frozen.ndim == 0 and frozen:
-        raise DivergenceError(
-            f"the loss stopped being finite in epoch {epoch} at learning rate "
-            f"{np.max(learning_rate):g}: try a smaller learning rate or a decaying "
-            "schedule"
-        )

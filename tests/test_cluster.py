@@ -45,11 +45,6 @@ def data(blobs):
     return {"blobs": blobs(m=2000)}
 
 
-@pytest.fixture(scope="module")
-def local(data):
-    return run_all(RUNS, data, n_jobs=1)
-
-
 def assert_equal(results, local):
     for one, two in zip(results, local, strict=True):
         assert one.run == two.run
@@ -58,22 +53,22 @@ def assert_equal(results, local):
             np.testing.assert_array_equal(one.history[name], values)
 
 
-def test_a_cluster_gives_the_numbers_of_one_process(scheduler, data, local):
-    assert_equal(run_all(RUNS, data), local)
+def test_a_cluster_gives_the_numbers_of_one_process(scheduler, data):
+    assert_equal(run_all(RUNS, data), run_all(RUNS, data, n_jobs=1))
 
 
 def test_runs_are_performed_by_the_workers(cluster, scheduler, data, monkeypatch):
     """A record that brings the number of the process it is made in."""
-    monkeypatch.setattr(experiments, "numbered", numbered_by_process)
+    monkeypatch.setattr(experiments, "perform", perform_with_process)
     stream = perform_all(RUNS, data)
     found = {result.history["process"] for _, result in stream}
     assert found <= {worker.process.pid for worker in cluster.workers.values()}
     assert os.getpid() not in found
 
 
-def numbered_by_process(number, run, layers, data):
-    parameters, history = experiments.perform(run, layers, data)
-    return number, parameters, history | {"process": os.getpid()}
+def perform_with_process(number, run, layers, data, perform=experiments.perform):
+    *found, history = perform(number, run, layers, data)
+    return *found, history | {"process": os.getpid()}
 
 
 def test_the_workers_perform_the_code_of_this_process(scheduler, data, monkeypatch):
@@ -81,24 +76,17 @@ def test_the_workers_perform_the_code_of_this_process(scheduler, data, monkeypat
     assert_equal(run_all(RUNS[-2:], data), run_all(RUNS[-2:], data, n_jobs=1))
 
 
-def test_all_workers_killed_cost_time_but_no_results(cluster, scheduler, data):
+@pytest.mark.parametrize("killed", [1, 2])
+def test_killed_workers_cost_time_but_no_results(cluster, scheduler, data, killed):
+    """Their nannies start others."""
     runs = [replace(run, epochs=40) for run in RUNS]
     stream = perform_all(runs, data)
     results = dict([next(stream)])
-    for worker in cluster.workers.values():  # their nannies start others
+    for worker in [*cluster.workers.values()][:killed]:
         os.kill(worker.process.pid, signal.SIGKILL)
     results |= dict(stream)
     local = run_all(runs, data, n_jobs=1)
     assert_equal([results[number] for number in range(len(runs))], local)
-
-
-def test_a_killed_worker_costs_time_but_no_results(cluster, scheduler, data, local):
-    stream = perform_all(RUNS, data)
-    results = dict([next(stream)])
-    victim = next(iter(cluster.workers.values()))
-    os.kill(victim.process.pid, signal.SIGKILL)
-    results |= dict(stream)
-    assert_equal([results[number] for number in range(len(RUNS))], local)
 
 
 def test_without_dask_the_extra_is_named(monkeypatch, data):

@@ -9,13 +9,14 @@ from helpers.experiments import ARCHITECTURES
 
 PAIRS = [(0.01, 0.9), (0.02, 0.9), (0.04, 0.9), (0.2, 0.0), (0.1, 0.9)]
 STEPS = [0.1, 0.2, 0.4, 0.2, 1.0]
+RUINED = [[0.9, 0.9]] * 4 + [[0.9, 0.5]]  # the last try spoils a seed
 
 
-def chosen(losses, accuracies=0.9, pairs=PAIRS):
+def chosen(losses, accuracies=0.9):
     """Choose by losses (tries, seeds) of one network on one dataset."""
     losses = np.asarray(losses, float)
     accuracies = np.broadcast_to(accuracies, losses.shape)
-    return search.choose(pairs, losses[None], accuracies[None])
+    return search.choose(PAIRS, losses[None], accuracies[None])
 
 
 def losses(*means, spread=0.001):
@@ -23,40 +24,34 @@ def losses(*means, spread=0.001):
     return np.array(means)[:, None] + [-spread, spread]
 
 
-RUINED = [[0.9, 0.9]] * 4 + [[0.9, 0.5]]  # the last try spoils a seed
+FALLING = losses(0.5, 0.4, 0.3, 0.45, 0.2)
 
 
 def test_effective_steps_that_are_equal_compare_as_equal():
     rates, momenta = zip(*PAIRS, strict=True)
     assert search.effective_step(rates, momenta).tolist() == STEPS
-    assert search.effective_step(0.02, 0.9) == 0.2
 
 
 def test_the_lowest_loss_wins_below_half_the_edge():
-    found = chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2), RUINED)
+    found = chosen(FALLING, RUINED)
     assert found.settings == {"learning_rate": 0.02, "momentum": 0.9}
     assert (found.step, found.edge, found.margin) == (0.2, 0.4, 2.0)
     assert found.tries["chosen"].tolist() == [False, True, False, False, False]
     assert found.tries["ruined"].tolist() == [0, 0, 0, 0, 1]
     assert found.lead == pytest.approx(0.451 / 0.401 - 1)
+    assert found.with_margin() is found
 
 
 def test_without_a_ruined_replica_the_edge_is_the_largest_step_tried():
-    found = chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2))
+    found = chosen(FALLING)
     assert (found.edge, found.learning_rate) == (1.0, 0.04)
 
 
-def test_one_ruined_seed_of_one_network_is_enough_for_an_edge():
+def test_one_ruined_seed_of_one_network_is_an_edge_whatever_lies_beyond():
     accuracies = np.full((6, 5, 3), 0.9)
     accuracies[4, 2, 1] = 0.64
     found = search.choose(PAIRS, np.full((6, 5, 3), 0.5), accuracies)
-    assert found.edge == 0.2
-    assert found.step == 0.1
-
-
-def test_what_lies_beyond_a_ruined_step_does_not_count():
-    accuracies = [[0.9, 0.9], [0.9, 0.9], [0.9, 0.5], [0.9, 0.9], [0.9, 0.9]]
-    assert chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2), accuracies).edge == 0.2
+    assert (found.edge, found.step) == (0.2, 0.1)
 
 
 def test_the_worst_seed_counts():
@@ -64,23 +59,22 @@ def test_the_worst_seed_counts():
     assert found.settings == {"learning_rate": 0.2, "momentum": 0.0}
 
 
-@pytest.mark.parametrize(("gentle", "rate"), [(0.409, 0.01), (0.412, 0.02)])
-def test_among_equals_within_the_seeds_spread_the_gentler_is_taken(gentle, rate):
-    tries = losses(gentle, 0.4, 0.3, 0.45, 0.2, spread=0)
-    tries[1] = [0.395, 0.40]  # 1.27 % apart, and so may be what is no better
-    tries[0] = [gentle - 0.004, gentle - 0.004]
-    assert chosen(tries, RUINED).learning_rate == rate
-
-
-@pytest.mark.parametrize(("gentle", "rate"), [(0.4003, 0.01), (0.4005, 0.02)])
-def test_a_thousandth_is_no_reason_for_a_larger_step(gentle, rate):
-    tries = losses(gentle, 0.4, 0.3, 0.45, 0.2, spread=0)
+@pytest.mark.parametrize(
+    ("gentle", "seeds", "rate"),
+    [
+        ([0.405, 0.405], [0.395, 0.40], 0.01),  # 1.27 % apart, and so may be an equal
+        ([0.408, 0.408], [0.395, 0.40], 0.02),
+        ([0.4003, 0.4003], [0.4, 0.4], 0.01),  # a thousandth is no reason
+        ([0.4005, 0.4005], [0.4, 0.4], 0.02),
+    ],
+)
+def test_among_equals_the_gentler_is_taken(gentle, seeds, rate):
+    tries = [gentle, seeds, *losses(0.3, 0.45, 0.2)]
     assert chosen(tries, RUINED).learning_rate == rate
 
 
 def test_of_equal_steps_the_smaller_rate_is_taken():
-    tries = losses(0.5, 0.4, 0.3, 0.4, 0.2)
-    assert chosen(tries, RUINED).learning_rate == 0.02
+    assert chosen(losses(0.5, 0.4, 0.3, 0.4, 0.2), RUINED).learning_rate == 0.02
 
 
 def test_the_lead_is_unknown_if_all_others_are_equals():
@@ -93,44 +87,33 @@ def test_scores_are_geometric_means_over_networks_and_datasets():
     np.testing.assert_allclose(found.tries["worst"], [0.4, 0.4])
 
 
-@pytest.mark.parametrize(("reached", "bad"), [(0.66, False), (0.64, True)])
-def test_ruined_is_25_points_below_what_a_gentler_step_reached(reached, bad):
-    accuracies = np.array([[[0.9], [reached]]])
-    assert search.ruined(accuracies, np.array([0.1, 0.2]))[0, 1, 0] == bad
+RUINS = [  # accuracies by step and seed, the steps, where they are ruined
+    ([[0.9], [0.66]], [0.1, 0.2], []),
+    ([[0.9], [0.64]], [0.1, 0.2], [1]),  # 25 points below what a gentler step reached
+    ([[0.3, 0.9], [0.5, 0.95], [0.9, 0.96]], [0.1, 0.2, 0.4], []),  # half trained
+    ([[0.9], [0.5]], [0.2, 0.2], []),
+    ([[np.nan], [0.9], [np.nan]], [0.1, 0.2, 0.4], [0, 2]),
+]
 
 
-def test_a_half_trained_network_is_not_ruined_nor_one_that_another_seed_beats():
-    accuracies = np.array([[[0.3, 0.9], [0.5, 0.95], [0.9, 0.96]]])
-    assert not search.ruined(accuracies, np.array([0.1, 0.2, 0.4])).any()
-
-
-def test_an_equal_step_ruins_nothing():
-    accuracies = np.array([[[0.9], [0.5]]])
-    assert not search.ruined(accuracies, np.array([0.2, 0.2])).any()
-
-
-def test_a_frozen_replica_is_ruined_at_any_step():
-    accuracies = np.array([[[np.nan], [0.9], [np.nan]]])
-    found = search.ruined(accuracies, np.array([0.1, 0.2, 0.4]))
-    assert found.ravel().tolist() == [True, False, True]
+@pytest.mark.parametrize(("accuracies", "steps", "bad"), RUINS)
+def test_ruined_is_frozen_or_much_worse_than_a_gentler_step(accuracies, steps, bad):
+    found = search.ruined(np.array([accuracies]), np.array(steps))
+    assert np.flatnonzero(found.any(axis=(0, 2))).tolist() == bad
 
 
 def test_frozen_tries_are_never_chosen():
-    tries = losses(0.5, 0.4, 0.3, 0.45, 0.2)
+    tries = FALLING.copy()
     tries[4] = np.nan
-    accuracies = np.where(np.isnan(tries), np.nan, 0.9)
-    found = chosen(tries, accuracies)
+    found = chosen(tries, np.where(np.isnan(tries), np.nan, 0.9))
     assert (found.edge, found.learning_rate) == (0.4, 0.02)
 
 
 def test_no_margin_leaves_the_gentlest_and_a_sentence_for_who_needs_one():
-    accuracies = [[0.9, 0.9]] + [[0.9, 0.2]] * 4
-    found = chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2), accuracies)
+    found = chosen(FALLING, [[0.9, 0.9]] + [[0.9, 0.2]] * 4)
     assert (found.learning_rate, found.edge, found.margin) == (0.01, 0.1, 1.0)
     with pytest.raises(ValueError, match=r"ruins no replica, 0\.1: .* from 0\.001"):
         found.with_margin()
-    fine = chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2), RUINED)
-    assert fine.with_margin() is fine
 
 
 def test_a_network_that_no_step_trains_has_a_choice_without_edge():
