@@ -24,7 +24,8 @@ def layer():
 def network(layers=("layer 1", "layer 2", "softmax layer")):
     """Draw a network: values go forward (blue, above), gradients back (red, below)."""
     places = ["", *layers, "loss"]
-    fig, ax = canvas(len(places), height=1.35)
+    fig, ax = canvas(len(places), height=1.05)
+    ax.set_ylim(-1.1, 0.7)
     for place, text in enumerate(places):
         if text:
             write_box(ax, place, 0, text)
@@ -43,7 +44,8 @@ def network(layers=("layer 1", "layer 2", "softmax layer")):
 def residual_layer():
     """Draw a residual layer: the branch through both weights, the skip above it."""
     places = ["", r"$W_1 x + b_1$", r"$\sigma$", r"$W_2 h + b_2$", "+", r"$\tau$", ""]
-    fig, ax = canvas(len(places), height=1.35)
+    fig, ax = canvas(len(places), height=0.85)
+    ax.set_ylim(-0.4, 1.1)
     for place, text in enumerate(places):
         if text:
             write_box(ax, place, 0, text)
