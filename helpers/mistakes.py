@@ -104,7 +104,7 @@ IN_LOSSES = [
         "1/m left out", "W b X", lambda W, b, X, C, G, right: times(SAMPLES, right)
     ),
     in_loss(
-        "divided by the features instead of the samples",
+        "divided by the features, not the samples",
         "W b X",
         lambda W, b, X, C, G, right: times(SAMPLES / FEATURES, right),
     ),
@@ -339,7 +339,7 @@ IN_NETWORKS = [
         [*SQUARE[:2], UntrainedBias(4, 4)],
     ),
     in_network(
-        "second layer's gradient taken after its update",
+        "gradient taken after layer 2 is updated",
         ["W of layer 1", "b of layer 1", "X"],
         [SQUARE[0], UpdatedTooSoon(4, 4), SQUARE[2]],
     ),

@@ -161,7 +161,9 @@ def bounded(error, limit):
     """Return an error in words: one digit, "< limit" if it is less, None if unknown."""
     if pd.isna(error):
         return None
-    return f"{error:.0e}" if error >= limit else f"< {limit:.0e}"
+    if error < limit:
+        return f"< {limit:.0e}"
+    return f"{error:.0e}" if error < 0.01 else f"{error:.1g}"
 
 
 def certificate(tests, name, by=("function", "block"), drop=(), **renamed):
