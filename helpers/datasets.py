@@ -96,6 +96,17 @@ def hold_out(dataset, part, rng):
     return replace(dataset, Yt=Yt, Ct=Ct, Yv=Yv, Cv=Cv)
 
 
+def jitter(dataset, noise, copies, rng):
+    """Put copies of each training sample in its place, moved by normal noise.
+
+    `noise` is in units of each feature's standard deviation. Leading axes are replicas.
+    """
+    Y = np.tile(dataset.Yt, copies)
+    sd = noise * dataset.Yt.std(axis=-1, keepdims=True)
+    move = sd * rng.standard_normal(Y.shape, np.float32)
+    return replace(dataset, Yt=Y + move, Ct=np.tile(dataset.Ct, copies))
+
+
 def minibatch(dataset, m, rng):
     """m random training samples X (features, m) and classes C (classes, m), float64."""
     some = subsample(dataset, m, rng)

@@ -141,9 +141,10 @@ def table(frame, name, digits=2):
     away = ["replicas", "failed", "train sd", "validation sd", "high", "error"]
     shown = frame.drop(columns=away, errors="ignore").rename(columns={"low": "95 %"})
     shown = shown.assign(**told)
-    numbers = shown.columns.intersection(["train", "averaged", "ceiling"])
-    formats = dict.fromkeys(numbers, f"{{:.{digits}f}}")
-    return results.table(shown, name, formats | {"to ceiling": f"{{:+.{digits}f}}"})
+    plain, signed = f"{{:.{digits}f}}", f"{{:+.{digits}f}}"
+    formats = dict.fromkeys(["train", "averaged", "gap", "ceiling"], plain)
+    formats["to ceiling"] = signed
+    return results.table(shown, name, {c: formats[c] for c in shown if c in formats})
 
 
 def tries(tried, choices, data, name):

@@ -12,6 +12,7 @@ from helpers.datasets import (
     NAMES,
     Dataset,
     hold_out,
+    jitter,
     load,
     load_all,
     minibatch,
@@ -397,3 +398,20 @@ def test_minibatch_is_paired_and_double_precision(numbered):
     assert X.shape == C.shape == (2, 64)
     assert np.unique(X[0]).size == 64
     assert is_paired(X, C)
+
+
+def test_jitter_moves_copies_of_each_sample_by_a_part_of_each_deviation(numbered):
+    two = replace(numbered, Yt=np.stack([numbered.Yt, 9 * numbered.Yt]))
+    many = jitter(replace(two, Ct=numbered.Ct), 0.1, 50, np.random.default_rng(1))
+    assert many.Yt.shape == (2, 2, 50_000)
+    assert many.Yt.dtype == np.float32
+    assert np.array_equal(many.Ct, np.tile(numbered.Ct, 50))
+    moves = many.Yt - np.tile(two.Yt, 50)
+    assert abs(moves[0].mean()) < 1
+    np.testing.assert_allclose(moves.std(axis=-1), 0.1 * two.Yt.std(axis=-1), rtol=0.02)
+    assert many.Yv is numbered.Yv
+
+
+def test_jitter_without_noise_copies(numbered):
+    same = jitter(numbered, 0, 1, np.random.default_rng(1))
+    assert np.array_equal(same.Yt, numbered.Yt)
