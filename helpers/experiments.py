@@ -15,7 +15,7 @@ from numbers import Real
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import engine
 from helpers import sgd
@@ -24,6 +24,7 @@ from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network
 from helpers.parallel import perform_jobs
+from helpers.progress import follow
 
 WIDTH = 10
 FAILED = 0.2  # of the training samples: what a failed replica lacks to the median
@@ -217,14 +218,15 @@ def gradient_norms(network, data, samples=1000):
     return sgd.evaluation(network, data) | norms
 
 
-def perform(number, run, layers, data):
+def perform(number, run, layers, data, watch):
     """Train the stack of one run; return its number, parameters and history."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
     names = (*COUNTS, *OWN, "schedule", "record")
     settings = {name: per_replica(getattr(run, name)) for name in names}
     rng = generators(run.seeds, "minibatches")
     with threadpool_limits(1):  # products of 10 × 10 matrices gain nothing from threads
-        history = sgd.train(network, data, rng=rng, progress=False, **settings)
+        look = {"progress": False, "watch": watch}
+        history = sgd.train(network, data, rng=rng, **look, **settings)
     return number, network.parameters, history
 
 
@@ -247,9 +249,9 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
     jobs = [(n, run, *checked(run, data, architectures)) for n, run in enumerate(runs)]
     layers = [job[2] for job in jobs]
     jobs.sort(key=lambda job: len(job[2]), reverse=True)
-    with tqdm(total=len(jobs), unit="run") as bar:
+    with follow(sum(run.epochs for run in runs)) as watch:
+        jobs = [(*job, watch) for job in jobs]
         for number, parameters, history in perform_jobs(perform, jobs, n_jobs):
-            bar.update()
             network = Network(layers[number], loss=runs[number].loss)
             network.parameters = parameters
             yield number, Result(runs[number], network, history)

@@ -6,13 +6,15 @@ changed in place, and `gradient(X, C)`; the default record also asks for `evalua
 
 import copy
 import math
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import engine
 from helpers.network import Network
+from helpers.progress import Watch, bar
 
 
 class DivergenceError(ArithmeticError):
@@ -145,13 +147,16 @@ def train(
     record=evaluation,
     every=1,
     progress=True,
+    watch=None,
 ):
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
     The history has an array (records, ...) for every name that `record(network, data)`
     returns, and "epoch" (records,): 0, the network as it came, every k-th one with
     `every` = k, and the last. A replica of a stack whose records stop being finite is
-    frozen: NaN from then on, with the parameters of its last finite record.
+    frozen: NaN from then on, with the parameters of its last finite record. After every
+    epoch `watch(epoch, epochs, row, network)` is called with the last record, if given;
+    an interrupt ends the training, and what there is is returned.
 
     Raises DivergenceError when that happens to a single network, and ValueError for
     settings that are none, samples that do not fit the network, or a layer whose
@@ -163,18 +168,38 @@ def train(
         network = network.recorded(data.Yt, data.Ct)
     optimizer = SGD(learning_rate, momentum, weight_decay)
     take_steps = prepare_epoch(network, optimizer, data.Yt, data.Ct, batch_size)
-    rows, healthy = [{"epoch": 0} | record(network, data)], network.parameters.copy()
-    frozen, count = np.zeros(healthy.shape[:-1], bool), range(1, epochs + 1)
-    for epoch in tqdm(count, unit="epoch") if progress else count:
-        factor = float(np.float32(schedule((epoch - 1) / epochs)))
-        # Overflow is not hidden: `freeze` finds every loss that is not finite.
-        with np.errstate(over="ignore", invalid="ignore"):
-            take_steps(data.Yt, data.Ct, rng, factor)  # some data change every epoch
-            if epoch % every == 0 or epoch == epochs:
-                when = f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
-                row = freeze(network, record(network, data), frozen, healthy, when)
-                rows.append({"epoch": epoch} | row)
+    row, healthy = record(network, data), network.parameters.copy()
+    rows, frozen = [{"epoch": 0} | row], np.zeros(healthy.shape[:-1], bool)
+    with interruptible(epochs, progress, watch) as watches:
+        for epoch in range(1, epochs + 1):
+            factor = float(np.float32(schedule((epoch - 1) / epochs)))
+            # Overflow is not hidden: `freeze` finds every loss that is not finite.
+            with np.errstate(over="ignore", invalid="ignore"):
+                take_steps(data.Yt, data.Ct, rng, factor)  # data may change every epoch
+                if epoch % every == 0 or epoch == epochs:
+                    when = f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
+                    row = freeze(network, record(network, data), frozen, healthy, when)
+                    rows.append({"epoch": epoch} | row)
+            for one in watches:
+                one(epoch, epochs, row, network)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+@contextmanager
+def interruptible(epochs, progress, watch):
+    """Yield what to call after every epoch; end the training where it is interrupted.
+
+    One line says so. Where nobody looks on, as in a worker, the interrupt goes on.
+    """
+    with ExitStack() as stack:
+        own = [Watch(stack.enter_context(bar(epochs)))] if progress else []
+        watches = own + ([watch] if watch else [])
+        try:
+            yield watches
+        except KeyboardInterrupt:
+            if not watches:
+                raise
+            tqdm.write("training was stopped: network and history are those so far")
 
 
 def freeze(network, row, frozen, healthy, when):
