@@ -26,26 +26,28 @@ class Stopped(KeyboardInterrupt):
         return [f"KeyboardInterrupt: {self}"]
 
 
-class HtmlBar(tqdm):
-    """The same bar as in a terminal, in one place of a cell's output."""
-
-    @staticmethod
-    def status_printer(file):
-        """Return a function that shows a text in place of the last one."""
-        from IPython.display import HTML, display  # noqa: PLC0415 - only in notebooks
-
-        handle = display(HTML(""), display_id=True)
-        return lambda text: handle.update(
-            HTML(f"<pre>{escape(text)}</pre>" if text.strip() else "")
-        )
-
-
 def bar(epochs):
     """Return a bar that counts epochs and leaves nothing behind."""
     look = {"total": epochs, "unit": "epoch", "leave": False}
-    if "ipykernel" in sys.modules:
-        return HtmlBar(file=io.StringIO(), ncols=100, **look)
-    return tqdm(**look)
+    if "ipykernel" not in sys.modules:
+        return tqdm(**look)
+
+    class HtmlBar(
+        tqdm
+    ):  # here, as workers are sent this module, but no class with locks
+        status_printer = staticmethod(html_printer)
+
+    return HtmlBar(file=io.StringIO(), ncols=100, **look)
+
+
+def html_printer(file):
+    """Return a function that shows a text in place of the last one, in a cell."""
+    from IPython.display import HTML, display  # noqa: PLC0415 - only in notebooks
+
+    handle = display(HTML(""), display_id=True)
+    return lambda text: handle.update(
+        HTML(f"<pre>{escape(text)}</pre>" if text.strip() else "")
+    )
 
 
 def status(row):
@@ -53,9 +55,8 @@ def status(row):
     loss = np.atleast_1d(next(iter(row.values())))
     good = np.isfinite(loss)
     said = f"loss {loss[good].mean():.3f}" if good.any() else "no finite loss"
-    accuracy = np.atleast_1d(row.get("train_accuracy", np.nan))[good]
-    if accuracy.size and np.isfinite(accuracy).all():
-        said += f", accuracy {accuracy.mean():.1%}"
+    if "train_accuracy" in row and good.any():
+        said += f", accuracy {np.atleast_1d(row['train_accuracy'])[good].mean():.1%}"
     return said + (f", {good.sum()} of {good.size} healthy" if good.size > 1 else "")
 
 

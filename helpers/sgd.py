@@ -177,7 +177,9 @@ def train(
             with np.errstate(over="ignore", invalid="ignore"):
                 take_steps(data.Yt, data.Ct, rng, factor)  # data may change every epoch
                 if epoch % every == 0 or epoch == epochs:
-                    when = f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
+                    when = (
+                        f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
+                    )
                     row = freeze(network, record(network, data), frozen, healthy, when)
                     rows.append({"epoch": epoch} | row)
             for one in watches:

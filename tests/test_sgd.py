@@ -187,19 +187,37 @@ def test_the_schedule_sees_each_epochs_progress(blobs):
     assert seen == [0, 0.25, 0.5, 0.75]
 
 
-@pytest.mark.parametrize(("options", "bars"), [({}, 1), ({"progress": False}, 0)])
-def test_a_bar_is_shown_unless_declined_and_obeys_tqdms_settings(
-    blobs, monkeypatch, options, bars
-):
-    shown, (network, rng) = [], softmax()
+def test_a_watch_sees_every_epoch_with_the_last_record(blobs):
+    seen, (network, rng) = [], softmax()
 
-    def spy(count, **options):
-        shown.append(options)
-        return count
+    def watch(epoch, epochs, row, network):
+        seen.append((epoch, epochs, float(row["train_loss"])))
 
-    monkeypatch.setattr(sgd, "tqdm", spy)
-    sgd.train(network, blobs(), rng=rng, epochs=2, **options)
-    assert shown == [{"unit": "epoch"}] * bars  # "disable" beats TQDM_DISABLE
+    history = train(network, blobs(), rng, epochs=5, every=2, watch=watch)
+    assert [one[:2] for one in seen] == [(n, 5) for n in range(1, 6)]
+    last = [0, 1, 1, 2, 3]  # records are made after epochs 0, 2, 4 and 5
+    assert [one[2] for one in seen] == history["train_loss"][last].tolist()
+
+
+def test_an_interrupt_ends_a_watched_training_with_what_there_is(blobs, capsys):
+    def watch(epoch, *_):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    network, rng = softmax()
+    history = train(network, blobs(), rng, epochs=50, watch=watch)
+    assert history["epoch"].tolist() == [0, 1, 2, 3]
+    assert network.value(blobs().Yt, blobs().Ct) < history["train_loss"][0]
+    assert "training was stopped" in capsys.readouterr().out
+
+
+def test_an_interrupt_goes_on_where_nobody_looks(blobs):
+    def schedule(progress):
+        raise KeyboardInterrupt
+
+    network, rng = softmax()
+    with pytest.raises(KeyboardInterrupt):
+        train(network, blobs(), rng, epochs=2, schedule=schedule)
 
 
 def test_the_defaults_are_200_plain_epochs_of_64_samples_at_a_rate_of_a_tenth(blobs):
