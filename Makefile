@@ -7,7 +7,7 @@ bin := $(VENV)/bin
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
-.PHONY: help report supplement all test lab strip data bench peers robust reference sabotage mutation lint \
+.PHONY: help report supplement all test lab browser strip data bench peers robust reference sabotage mutation lint \
   format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -44,7 +44,12 @@ lab:  ## open JupyterLab on the notebooks
 	  --LabApp.default_url=/lab/tree/notebooks/1_softmax_gradient_test.ipynb \
 	  --LabApp.extension_manager=readonly --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  --ServerApp.contents_manager_class=report.lab.Contents \
 	  --KernelManager.transport_encryption=auto
+
+browser:  ## run the notebooks and the playground in Chromium, leave screenshots
+	$(call setup,$(VENV)/.installed)
+	@$(bin)/python tests/browser.py
 
 strip:  ## clear the notebooks' outputs, as they are committed
 	$(call setup,$(VENV)/.installed)

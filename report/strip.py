@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 
 from report.files import ROOT, write
+from report.lab import KERNEL
 
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python"}
 KEPT = ("jupyter", "tags")  # of a cell's metadata
 
 
