@@ -136,7 +136,9 @@ class Board:
 
     def __init__(self):
         """Make the widget; `frames` counts its pictures."""
-        self.picture, self.frames, self.last = widgets.Image(format="png"), 0, -np.inf
+        look = {"object_fit": "contain", "max_width": "800px"}
+        self.picture = widgets.Image(format="png", layout=look)
+        self.frames, self.last = 0, -np.inf
 
     @figures.style()
     def draw(self, data, network, history, pause=PAUSE):
@@ -146,7 +148,7 @@ class Board:
         """
         if perf_counter() - self.last < pause:
             return
-        fig = Figure(figsize=(9, 6), dpi=80)
+        fig = Figure(figsize=(7.6, 5), dpi=105)
         axes = fig.subplots(2, 3 if data.features == 2 else 2).T.reshape(-1, 2)
         *left, (loss, accuracy), (gradients, weights) = axes
         draw_history(loss, accuracy, history, data.ceiling)
