@@ -116,14 +116,19 @@ def compile_report(report, chapters, **inputs):
 
     `inputs` are strings for report.typ: `quick` and `supplement`, whatever they say,
     mark a trial and the second of the two documents. The same chapters give the same
-    bytes. Exits with one line when Typst fails.
+    bytes. Notebooks that chapters were made of are attached. Exits with one line when
+    Typst fails.
     """
     paths = [Path(chapter).resolve() for chapter in chapters]
+    sources = [files.ROOT / "notebooks", files.ROOT / "notebooks" / "supplement"]
+    made_of = [f / f"{path.stem}.ipynb" for path in paths for f in sources]
+    lists = {"chapters": paths, "notebooks": [one for one in made_of if one.exists()]}
+    given = {name: json.dumps([*map(str, some)]) for name, some in lists.items()}
     try:
         pdf = typst.compile(
             HERE / "report.typ",
             root="/",
-            sys_inputs={"chapters": json.dumps([*map(str, paths)])} | inputs,
+            sys_inputs=given | inputs,
             font_paths=[FONTS],
             ignore_system_fonts=True,
             pdf_standards="ua-1",

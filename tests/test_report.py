@@ -387,6 +387,17 @@ def test_what_cannot_be_set_names_its_cell_and_keeps_the_old_report(
     assert old.read_bytes() == b"old"
 
 
+def test_the_notebooks_are_attached(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "1_x.ipynb").write_text("{}")
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    (tmp_path / "1_x.typ").write_text(typst(markdown("# T")), "utf-8")
+    compile_report(tmp_path / "r.pdf", [tmp_path / "1_x.typ"])
+    pdf = PdfReader(tmp_path / "r.pdf")
+    assert pdf.attachments == {"1_x.ipynb": [b"{}"]}
+    assert "attached to this PDF" in texts(pdf)[-1]
+
+
 def test_common_symbols_have_a_glyph(tmp_path):
     chapter = tmp_path / "1_x.typ"
     chapter.write_text(typst(markdown("# T", "", "✓ ✗ → ≤ 𝒩 ℝ ½ ★ ☐")), "utf-8")
