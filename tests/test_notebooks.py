@@ -1,6 +1,8 @@
 """Notebooks keep to their form, and to what they promise each other."""
 
 import ast
+import asyncio
+import platform
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,7 +12,7 @@ import nbformat.v4 as nbf
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from report import strip
+from report import lab, strip
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -191,3 +193,19 @@ def test_strip_takes_what_a_session_left(tmp_path):
     assert nb.cells[0].metadata == {"tags": ["a"], "jupyter": {"k": True}}
     assert nb.metadata["authors"] == [{"name": "A"}]
     assert nb.metadata["language_info"] == {"name": "python"}
+
+
+def test_opening_and_saving_in_jupyterlab_changes_nothing(tmp_path):
+    path = tmp_path / "x.ipynb"
+    path.write_text(CHAPTERS[0].read_text("utf-8"), "utf-8")
+    before = path.read_text("utf-8")
+    contents = lab.Contents(root_dir=str(tmp_path))
+
+    async def open_and_save():
+        model = await contents.get("x.ipynb")
+        language = model["content"]["metadata"]["language_info"]
+        assert language["version"] == platform.python_version()
+        await contents.save(model, "x.ipynb")
+
+    asyncio.run(open_and_save())
+    assert path.read_text("utf-8") == before
