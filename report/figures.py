@@ -175,17 +175,16 @@ def residuals(tests, columns=3, height=1.75):
 def draw_residuals(ax, rows, thin, guides):
     """Draw both residuals of one test, as thin lines or as markers, along `guides`."""
     steps = rows["step"].to_numpy()
-    look = {"marker": "none", "linewidth": 0.6}
-    if not thin:
-        look = {"linestyle": "none", "mfc": "none", "mew": 0.6}
     for number, (part, marker) in enumerate(zip(tables.PARTS, "o^", strict=True), 1):
         residual = rows[part].to_numpy()
-        own = {"color": COLOURS[number], "linestyle": STYLES[number], "marker": marker}
+        look = {"linestyle": STYLES[number], "linewidth": 0.6}
+        if not thin:
+            look = {"marker": marker, "linestyle": "none", "mfc": "none", "mew": 0.6}
         if guides:
             ends = steps[[0, -1]]
             at = np.abs(np.log(steps / ANCHOR)).argmin()
             ax.loglog(ends, residual[at] * (ends / steps[at]) ** number, **GUIDE)
-        ax.loglog(steps, residual, label=part, **own | look)
+        ax.loglog(steps, residual, color=COLOURS[number], label=part, **look)
 
 
 @picture
