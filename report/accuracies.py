@@ -70,6 +70,17 @@ def leads(found, pairs, comparisons):
     }
 
 
+def gains(one, other):
+    """Return how much more `one` reaches than `other` with the same key, seed by seed.
+
+    Both are {key: Result}; returns {key: Comparison}, which hold together.
+    """
+    return {
+        key: claims.compare(validation(result), validation(other[key]), len(one))
+        for key, result in one.items()
+    }
+
+
 def by_seed(found):
     """Return a table with one row per replica of the Results: final accuracies in %."""
     return pd.concat(
@@ -87,8 +98,7 @@ def summary(found, data=None):
 
     "failed" counts the replicas that have failed; all else is about the others. "low"
     and "high" bound the mean validation accuracy, with a confidence of 95 %. With
-    `data` its sampling error, the best possible accuracy and the distance to that stand
-    beside it.
+    `data` the best possible accuracy, and the distance to it, stand beside it.
     """
     rows = []
     for result in found:
@@ -105,19 +115,26 @@ def summary(found, data=None):
         bounds = claims.interval(validation(result))[1:]
         row["low"], row["high"] = np.clip(bounds, 0, 100)
         if data:
-            dataset = data[result.run.dataset]
-            row["error"] = sampling_error(dataset, row["validation"])
-            row["ceiling"] = 100 * (dataset.ceiling or np.nan)
+            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
             row["to ceiling"] = row["ceiling"] - row["validation"]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def beside_ceiling(frame):
-    """Say averaged accuracies ± sampling error beside the best possible, where known.
+def averages(found, data):
+    """Return what `summary` does, and what the averaged replicas reach.
 
-    The frame is what `summary` returns, with a column "averaged".
+    Column "averaged" is their validation accuracy, "error" its sampling error.
     """
+    frame = summary(found, data)
+    sets = [data[result.run.dataset] for result in found]
+    reached = [averaged(result, one) for result, one in zip(found, sets, strict=True)]
+    frame.insert(frame.columns.get_loc("ceiling"), "averaged", reached)
+    return frame.assign(error=list(map(sampling_error, sets, reached)))
+
+
+def beside_ceiling(frame):
+    """Say what `averages` returns beside the best possible accuracy, where known."""
     told = [
         f"{row.dataset} {row.averaged:.1f} ± {row.error:.1f} % (best possible "
         f"{row.ceiling:.1f} %)"

@@ -345,6 +345,9 @@ def forest(compared, xlabel="difference / points", linear=None):
     look = {"height": 0.9 + 0.16 * table["row"].nunique(), "sharey": True}
     fig, axes, parts = facets(table, ["dataset"], (xlabel, ""), **look)
     for ax, _, rows in parts:
+        if linear:
+            ax.set_xscale("symlog", linthresh=linear)
+            ax.xaxis.set_major_formatter("{x:g}")
         place = np.arange(len(rows))
         x, clear = rows["difference"], rows["low"] * rows["high"] > 0
         bars = bar_lengths(rows, "difference")
@@ -354,9 +357,6 @@ def forest(compared, xlabel="difference / points", linear=None):
         ax.plot(x[~clear], place[~clear], mfc="white", label="contains zero", **look)
         ax.axvline(0, color="0.4", linewidth=1, linestyle="-", zorder=1)
         ax.set_yticks(place, rows["row"])
-        if linear:
-            ax.set_xscale("symlog", linthresh=linear, linscale=1)
-            ax.xaxis.set_major_formatter("{x:g}")
     axes[0, 0].invert_yaxis()
     legend_below(fig, axes[0])
     return fig, table
@@ -401,7 +401,7 @@ def regions(data, networks, best, resolution=160, shown=600, columns=3):
         wanted += [key for key in networks if key[0] == name]
         if best(data[name], data[name].Yv[:, :1]) is not None:
             wanted.append((name, "best possible"))
-    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.65)
+    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.6)
     for ax, (name, title) in zip(axes.flat, wanted, strict=False):
         draw_regions(ax, data[name], networks.get((name, title)), best, resolution)
         draw_samples(ax, data[name], shown)
