@@ -161,7 +161,7 @@ imported := $(filter-out $(typesetting),$(wildcard report/*.* helpers/*.py data/
 giving := $(built)/executed/5_five_architectures.ipynb
 $(built)/executed/6_200_samples.ipynb: $(giving)
 $(call executed,$(extra)): $(call executed,$(chapters))
-handed := $(addprefix $(figures)/,chosen.csv five_seeds.csv)
+handed := $(addprefix $(figures)/,five_seeds.csv)
 
 ifdef inner
 strange := $(shell ls notebooks notebooks/supplement | grep '[^A-Za-z0-9._/:-]')

@@ -183,7 +183,10 @@ def test_strip_takes_what_a_session_left(tmp_path):
     left = nbf.new_output("stream", text="1")
     cell = nbf.new_code_cell("1", outputs=[left], execution_count=3)
     cell.metadata = {"tags": ["a"], "execution": {"x": "1"}, "jupyter": {"k": True}}
-    metadata = {"authors": [{"name": "A"}], "language_info": {"version": "3.99"}}
+    metadata = {
+        "authors": [{"name": "A"}],
+        "language_info": {"name": "python", "version": "3"},
+    }
     nbformat.write(
         nbf.new_notebook(cells=[cell], metadata=metadata), tmp_path / "x.ipynb"
     )
