@@ -98,7 +98,8 @@ def summary(found, data=None):
 
     "failed" counts the replicas that have failed; all else is about the others. "low"
     and "high" bound the mean validation accuracy, with a confidence of 95 %. With
-    `data` the best possible accuracy, and the distance to it, stand beside it.
+    `data` its sampling error, the best possible accuracy and the distance to that stand
+    beside it.
     """
     rows = []
     for result in found:
@@ -115,7 +116,9 @@ def summary(found, data=None):
         bounds = claims.interval(validation(result))[1:]
         row["low"], row["high"] = np.clip(bounds, 0, 100)
         if data:
-            row["ceiling"] = 100 * (data[result.run.dataset].ceiling or np.nan)
+            dataset = data[result.run.dataset]
+            row["error"] = sampling_error(dataset, row["validation"])
+            row["ceiling"] = 100 * (dataset.ceiling or np.nan)
             row["to ceiling"] = row["ceiling"] - row["validation"]
         rows.append(row)
     return pd.DataFrame(rows)

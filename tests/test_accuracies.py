@@ -43,7 +43,7 @@ def test_a_summary_is_mean_sd_and_interval_of_the_last_epoch(data, trained):
 
 
 def test_a_known_ceiling_stands_beside_it():
-    sets = {"blobs": SimpleNamespace(ceiling=0.95)}
+    sets = {"blobs": SimpleNamespace(ceiling=0.95, Yv=np.zeros((2, 100)))}
     (row,) = accuracies.summary([faked([0.9, 0.9])], sets).to_dict("records")
     assert (row["ceiling"], row["to ceiling"]) == pytest.approx((95, 5))
     sets["blobs"].ceiling = None
@@ -86,7 +86,7 @@ def test_the_sampling_error_is_that_of_a_share():
 
 def test_a_printed_table_joins_mean_and_sd_and_counts_failures(monkeypatch, tmp_path):
     monkeypatch.setattr(accuracies.results, "FIGURES", tmp_path)
-    sets = {"blobs": SimpleNamespace(ceiling=0.95)}
+    sets = {"blobs": SimpleNamespace(ceiling=0.95, Yv=np.zeros((2, 100)))}
     frame = accuracies.summary([faked([0.9, 0.8, np.nan])], sets)
     lines = accuracies.table(frame, "t", digits=1).markdown.split("\n")
     head = [cell.strip() for cell in lines[0].split("|")[1:-1]]
