@@ -158,18 +158,19 @@ def train(
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
+    X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
-        network.check_gradients(data.Yt, data.Ct)
-        network = network.recorded(data.Yt, data.Ct)
+        network.check_gradients(X, C)
+        network = network.recorded(X, C)
     optimizer = SGD(learning_rate, momentum, weight_decay)
-    take_steps = prepare_epoch(network, optimizer, data.Yt, data.Ct, batch_size)
+    take_steps = prepare_epoch(network, optimizer, X, C, batch_size)
     rows, healthy = [{"epoch": 0} | record(network, data)], network.parameters.copy()
     frozen, count = np.zeros(healthy.shape[:-1], bool), range(1, epochs + 1)
     for epoch in tqdm(count, unit="epoch") if progress else count:
         factor = float(np.float32(schedule((epoch - 1) / epochs)))
         # Overflow is not hidden: `freeze` finds every loss that is not finite.
         with np.errstate(over="ignore", invalid="ignore"):
-            take_steps(data.Yt, data.Ct, rng, factor)  # some data change every epoch
+            take_steps(data.Yt, data.Ct, rng, factor)
             if epoch % every == 0 or epoch == epochs:
                 when = f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
                 row = freeze(network, record(network, data), frozen, healthy, when)
