@@ -125,10 +125,10 @@ def compile_epoch(network, optimizer, X, C, batch_size):
 
 def evaluation(network, data):
     """Return loss and accuracy on the training and the validation samples."""
-    train, validation = (data.Yt, data.Ct), (data.Yv, data.Cv)
-    found = *network.evaluate(*train), *network.evaluate(*validation)
-    names = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"
-    return dict(zip(names, found, strict=True))
+    found, parts = {}, (("train", data.Yt, data.Ct), ("validation", data.Yv, data.Cv))
+    for part, X, C in parts:
+        found[f"{part}_loss"], found[f"{part}_accuracy"] = network.evaluate(X, C)
+    return found
 
 
 def train(
