@@ -222,17 +222,15 @@ def perform(number, run, layers, data, watch):
     """Train the stack of one run; return its number, parameters and history."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
     names = (*COUNTS, *OWN, "schedule", "record")
-    settings = {name: per_replica(getattr(run, name)) for name in names}
+    settings = {name: getattr(run, name) for name in names}
+    for name in OWN:
+        if isinstance(settings[name], tuple):
+            settings[name] = np.array(settings[name], np.float32)[:, None]
     rng = generators(run.seeds, "minibatches")
     with threadpool_limits(1):  # products of 10 × 10 matrices gain nothing from threads
         look = {"progress": False, "watch": watch}
         history = sgd.train(network, data, rng=rng, **look, **settings)
     return number, network.parameters, history
-
-
-def per_replica(value):
-    """Return a tuple as a float32 column (replicas, 1), anything else as it is."""
-    return np.array(value, np.float32)[:, None] if isinstance(value, tuple) else value
 
 
 def perform_all(runs, data, n_jobs=-1, architectures=None):

@@ -127,10 +127,10 @@ def compile_epoch(network, optimizer, X, C, batch_size):
 
 def evaluation(network, data):
     """Return loss and accuracy on the training and the validation samples."""
-    train, validation = (data.Yt, data.Ct), (data.Yv, data.Cv)
-    found = *network.evaluate(*train), *network.evaluate(*validation)
-    names = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"
-    return dict(zip(names, found, strict=True))
+    found, parts = {}, (("train", data.Yt, data.Ct), ("validation", data.Yv, data.Cv))
+    for part, X, C in parts:
+        found[f"{part}_loss"], found[f"{part}_accuracy"] = network.evaluate(X, C)
+    return found
 
 
 def train(
@@ -163,11 +163,12 @@ def train(
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
+    X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
-        network.check_gradients(data.Yt, data.Ct)
-        network = network.recorded(data.Yt, data.Ct)
+        network.check_gradients(X, C)
+        network = network.recorded(X, C)
     optimizer = SGD(learning_rate, momentum, weight_decay)
-    take_steps = prepare_epoch(network, optimizer, data.Yt, data.Ct, batch_size)
+    take_steps = prepare_epoch(network, optimizer, X, C, batch_size)
     row, healthy = record(network, data), network.parameters.copy()
     rows, frozen = [{"epoch": 0} | row], np.zeros(healthy.shape[:-1], bool)
     with interruptible(epochs, progress, watch) as watches:
@@ -175,11 +176,9 @@ def train(
             factor = float(np.float32(schedule((epoch - 1) / epochs)))
             # Overflow is not hidden: `freeze` finds every loss that is not finite.
             with np.errstate(over="ignore", invalid="ignore"):
-                take_steps(data.Yt, data.Ct, rng, factor)  # data may change every epoch
+                take_steps(data.Yt, data.Ct, rng, factor)
                 if epoch % every == 0 or epoch == epochs:
-                    when = (
-                        f"in epoch {epoch} at learning rate {np.max(learning_rate):g}"
-                    )
+                    when = f"in epoch {epoch} at rate {np.max(learning_rate):g}"
                     row = freeze(network, record(network, data), frozen, healthy, when)
                     rows.append({"epoch": epoch} | row)
             for one in watches:

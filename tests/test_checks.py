@@ -328,6 +328,33 @@ def test_the_claim_shown_is_the_one_furthest_from_what_was_measured():
     assert type(check.claimed) is type(check.measured) is float
 
 
+@pytest.mark.parametrize(
+    ("level", "verdict"),
+    [(1, "pass"), (0.99, "refused"), (0.0401, "refused"), (0.0399, "FAIL")],
+)
+def test_near_the_rounding_of_f_nothing_is_called_wrong(level, verdict):
+    check = checks.conclude("transpose", np.ones(1), 2 * np.ones(1), level)
+    lost = "the derivative is lost in f's rounding: scale x"
+    assert (check.verdict, check.reason) == (
+        verdict,
+        lost if verdict == "refused" else "",
+    )
+
+
+def test_a_transpose_may_differ_by_the_rounding_of_f():
+    A = rng().normal(size=(5, 3))
+
+    def transposed(u):
+        return (1 + 2e-10) * A.T @ u
+
+    large = 1e6 * np.ones(5)
+    tests = [
+        checks.transpose_test((3,), lambda v: A @ v, transposed, value, rng())
+        for value in (large, np.ones(5))
+    ]
+    assert [test.verdict for test in tests] == ["pass", "FAIL"]
+
+
 def test_the_relative_error_is_over_the_larger_norm():
     a, zero = np.array([3.0, 4.0]), np.zeros(2)
     pairs = (a, a / 2), (a / 2, a), (a, -a), (a, zero), (zero, zero)

@@ -308,10 +308,10 @@ def test_weights_minibatches_and_training_points_are_drawn_independently():
     assert len(set(draws)) == 3
 
 
-def test_runs_train_in_float32():
-    assert experiments.per_replica((0.1, 0.2)).dtype == np.float32
-    one = Run("A", "softmax", learning_rate=np.float64(0.1))
-    assert type(experiments.per_replica(one.learning_rate)) is float
+def test_runs_train_in_float32_whatever_the_type_of_their_settings(data):
+    found = run(data, learning_rate=np.float64(0.1), momentum=np.array([0.5]))
+    assert type(found.run.learning_rate) is float
+    assert found.network.parameters.dtype == np.float32
 
 
 @pytest.mark.parametrize(
