@@ -14,61 +14,46 @@ from helpers.layers import OutputLayer
 from helpers.network import Network
 
 HOLDS, NOT, OPEN = "holds", "does not hold", "undecided"
-
-
-def runs(**changes):
-    """Two runs of six verdicts, the other with some changed."""
-    ours = {("5", f"n{n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(6)}
-    theirs = ours | {("5", claim): word for claim, word in changes.items()}
-    return {robust.HERE: ours, "other": {k: v for k, v in theirs.items() if v}}
+FILES = {"5_x, 9 trainings": "c" * 64, "a.csv": "d" * 64}
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("verdicts", "files", "shown"),
     [
-        ({}, []),
-        ({"n0": OPEN}, [OPEN]),
-        ({"n2": HOLDS, "n5": NOT}, [HOLDS, NOT]),
-        ({"n1": None}, ["missing"]),
-        ({"more": HOLDS}, [HOLDS]),
+        ({}, {}, []),
+        ({"n0": OPEN}, {}, ["n0"]),
+        ({"n2": HOLDS, "n5": None}, {}, ["n2", "n5", "missing"]),
+        ({"more": HOLDS}, {}, ["more", "missing"]),
+        ({}, {"a.csv": "e" * 64}, ["a.csv", "e" * 12]),
+        ({}, {"5_x, 9 trainings": "e" * 64}, ["e" * 12]),
     ],
 )
-def test_what_differs_is_listed_and_nothing_else(changes, expected):
-    found = robust.differing(runs(**changes))
-    assert [claim for _, claim in found.index] == [*changes]
-    assert found["other"].tolist() == expected
-
-
-def test_everything_is_the_same_or_it_fails():
-    files = {"5_x, 9 trainings": "c" * 64, "a.csv": "d" * 64}
-    same = {robust.HERE: files, "other": files}
-    text, fine = robust.comparison(runs(), same)
-    assert fine
+def test_everything_is_the_same_or_it_fails(verdicts, files, shown):
+    ours = {("5", f"n{n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(6)}
+    theirs = ours | {("5", claim): word for claim, word in verdicts.items()}
+    runs = {robust.HERE: ours, "other": {k: v for k, v in theirs.items() if v}}
+    made = {robust.HERE: FILES, "other": FILES | files}
+    text, same = robust.comparison(runs, made)
     assert "2 runs, each with 6 verdicts (2 times holds, 2 times does not hold" in text
     assert "1 files, and the trainings of 1 notebooks" in text
     assert f"5_x, 9 trainings: {'c' * 64}" in text
-    assert text.endswith("The same everywhere.")
-    for name in files:
-        text, fine = robust.comparison(
-            runs(), same | {"other": files | {name: "e" * 64}}
-        )
-        assert not fine
-        assert "e" * 12 in text
-        assert text.endswith("FAIL")
-    text, fine = robust.comparison(runs(n0=NOT), same)
-    assert not fine
-    assert "n0" in text
+    assert same == (not shown)
+    assert text.endswith("The same everywhere." if same else "FAIL")
+    assert all(part in text for part in shown)
+    assert [claim for _, claim in robust.differing(runs).index] == [*verdicts]
 
 
 def test_what_a_run_made_is_read_whatever_the_order_of_its_trainings(tmp_path):
-    folders = [tmp_path / name for name in ("one", "other", "third")]
     figures = "build/quick/figures" if robust.QUICK else "figures"
+    folders = [tmp_path / name for name in ("one", "other", "third")]
     for folder, lines in zip(folders, ("a b", "b a", "a c"), strict=True):
-        (folder / figures).mkdir(parents=True)
-        (folder / "build" / "digests").mkdir(parents=True)
-        (folder / figures / "x.csv").write_text("1")
-        (folder / robust.report_path()).write_text("2")
-        (folder / "build" / "digests" / "5_x.txt").write_text(lines)
+        for name, text in {
+            f"{figures}/x.csv": "1",
+            robust.report_path(): "2",
+            "build/digests/5_x.txt": lines,
+        }.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
     one, other, third = (robust.made(folder, "") for folder in folders)
     assert set(robust.made(folders[0], "56")) == {"5_x, 2 trainings"}
     assert robust.made(folders[0], "6") == {}
@@ -99,16 +84,12 @@ def test_verdicts_are_read_from_the_notebooks(tmp_path):
         for c, holds in (("a", True), ("b", False), ("c", None))
     ]
     cells = [new_code_cell("x", outputs=[*outputs, new_output("stream", text="no")])]
-    path = tmp_path / "3_x.ipynb"
-    nbformat.write(new_notebook(cells=cells), path)
-    assert robust.verdicts([path]) == {
-        ("3", "a"): HOLDS,
-        ("3", "b"): NOT,
-        ("3", "c"): OPEN,
-    }
+    nbformat.write(new_notebook(cells=cells), tmp_path / "3_x.ipynb")
+    expected = {("3", "a"): HOLDS, ("3", "b"): NOT, ("3", "c"): OPEN}
+    assert robust.verdicts([tmp_path / "3_x.ipynb"]) == expected
 
 
-def test_imitations_are_single_ones_and_one_of_both():
+def test_imitations_are_single_ones_and_one_of_both_that_change_something(monkeypatch):
     names = robust.imitations(["X", "Y"])
     assert next(iter(names)) == "Nehalem and plain loops"
     assert names["Nehalem and plain loops"] == {
@@ -119,10 +100,7 @@ def test_imitations_are_single_ones_and_one_of_both():
     }
     assert len(names) == 4
     assert set(robust.imitations([])) == {"Nehalem", "Sandybridge"}
-
-
-def test_what_changes_nothing_is_no_imitation(monkeypatch):
-    assert robust.effective({"none": {}, "words": {"MAKEFLAGS": "k"}}) == {}
+    assert robust.effective({"none": {}}) == {}
     monkeypatch.setattr(robust, "processor", lambda settings: settings.get("A", "real"))
     settings = {"same": {"A": "real"}, "other": {"A": "old"}}
     assert robust.effective(settings) == {"other": {"A": "old"}}
@@ -177,16 +155,12 @@ def test_an_unknown_imitation_or_chapter_is_refused_and_not_passed_over(
     monkeypatch.setattr(robust, "QUICK", True)
     assert robust.chosen(known, []) == {"A": {"X": "1"}}
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "1_x.ipynb").touch()
+    (tmp_path / "Makefile").write_text("build/%:\n\t@false\n")
     with pytest.raises(ValueError, match=r"CHAPTERS: no notebook .* '9'"):
         robust.execute(tmp_path, {}, "9")
+    with pytest.raises(ValueError, match="a notebook fails in"):
+        robust.execute(tmp_path, {}, "")
     monkeypatch.setattr(robust, "effective", lambda settings: {})
     assert robust.main("", []) == 1
     assert capsys.readouterr().out.startswith("make: NumPy and OpenBLAS")
-
-
-def test_a_notebook_that_fails_is_told_in_a_sentence(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "1_x.ipynb").touch()
-    (tmp_path / "Makefile").write_text("build/%:\n\t@false\n")
-    with pytest.raises(ValueError, match="a notebook fails in"):
-        robust.execute(tmp_path, {}, "")
