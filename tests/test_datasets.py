@@ -292,11 +292,11 @@ def test_hold_out_splits_the_training_samples_and_never_shows_the_others(numbere
             hold_out(numbered, part, np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("m", [-1, 0, 1001])
 @pytest.mark.parametrize("draw", [subsample, minibatch])
-def test_impossible_numbers_of_samples(numbered, draw, m):
-    with pytest.raises(DatasetError, match=rf"Toy: Yt has 1000 .* not {m}\."):
-        draw(numbered, m, np.random.default_rng(1))
+def test_impossible_numbers_of_samples(numbered, draw):
+    for m in (-1, 0, 1001):
+        with pytest.raises(DatasetError, match=rf"Toy: Yt has 1000 .* not {m}\."):
+            draw(numbered, m, np.random.default_rng(1))
 
 
 def test_minibatch_is_paired_and_double_precision(numbered):

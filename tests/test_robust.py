@@ -1,6 +1,7 @@
 """The comparison of runs under imitated processors finds what it should."""
 
 import inspect
+import os
 
 import digests
 import nbformat
@@ -79,13 +80,14 @@ def test_a_training_is_noted_with_its_parameters_and_history(tmp_path, blobs):
 
 
 def test_verdicts_are_read_from_the_notebooks(tmp_path):
-    outputs = [
+    words = {"a": (True, HOLDS), "b": (False, NOT), "c": (None, OPEN)}
+    outputs = [new_output("stream", text="no")] + [
         new_output("display_data", metadata={"verdict": {"claim": c, "holds": holds}})
-        for c, holds in (("a", True), ("b", False), ("c", None))
+        for c, (holds, _) in words.items()
     ]
-    cells = [new_code_cell("x", outputs=[*outputs, new_output("stream", text="no")])]
+    cells = [new_code_cell("x", outputs=outputs)]
     nbformat.write(new_notebook(cells=cells), tmp_path / "3_x.ipynb")
-    expected = {("3", "a"): HOLDS, ("3", "b"): NOT, ("3", "c"): OPEN}
+    expected = {("3", claim): word for claim, (_, word) in words.items()}
     assert robust.verdicts([tmp_path / "3_x.ipynb"]) == expected
 
 
@@ -117,28 +119,27 @@ def test_a_second_copy_keeps_what_was_executed_and_takes_what_was_changed(
     tmp_path, monkeypatch
 ):
     root, copy = tmp_path / "root", tmp_path / "copy"
-    (root / "helpers").mkdir(parents=True)
-    (root / "helpers" / "old.py").write_text("1")
-    (root / "Makefile").write_text("1")
+    make = root / "Makefile", copy / "Makefile"
+    for path in (root / "helpers", copy / "build"):
+        path.mkdir(parents=True)
+    make[0].touch()
+    os.utime(make[0], (1, 1))
     monkeypatch.setattr(robust, "ROOT", root)
     monkeypatch.setattr(robust, "COPIED", ("Makefile", "helpers"))
-    robust.copy_project([copy])
-    (copy / "build").mkdir()
-    date = (copy / "Makefile").stat().st_mtime
-    assert date == (root / "Makefile").stat().st_mtime
-    (root / "helpers" / "old.py").rename(root / "helpers" / "new.py")
-    robust.copy_project([copy])
-    assert [path.name for path in (copy / "helpers").iterdir()] == ["new.py"]
-    assert (copy / "build").is_dir()
-    assert (copy / "Makefile").stat().st_mtime == date
+    for name in ("old.py", "new.py"):
+        (root / "helpers" / name).touch()
+        robust.copy_project([copy])
+        (root / "helpers" / name).unlink()
+        assert [path.name for path in (copy / "helpers").iterdir()] == [name]
+        assert [path.stat().st_mtime for path in make] == [1, 1]
+        assert (copy / "build").is_dir()
 
 
 def test_a_run_knows_nothing_of_the_make_that_asked(monkeypatch):
     monkeypatch.setenv("MAKEFLAGS", "k")
     monkeypatch.setenv("MAKELEVEL", "1")
     found = robust.surroundings({"OPENBLAS_CORETYPE": "Nehalem"})
-    assert "MAKEFLAGS" not in found
-    assert "MAKELEVEL" not in found
+    assert not {"MAKEFLAGS", "MAKELEVEL"} & set(found)
     assert found["OPENBLAS_CORETYPE"] == "Nehalem"
 
 
