@@ -55,13 +55,8 @@ class Competitor:
 
     def build(self, layers, data):
         """Return its replicas of a network, with equal weights for all competitors."""
-        rngs = [np.random.default_rng(r) for r in range(self.replicas)]
-        parameters = Network(layers, rngs, dtype=float).parameters
-        return getattr(self.code(), self.kind)(layers, parameters, data)
-
-    def generators(self):
-        """Return the generators of the orders, equal for all competitors."""
-        return [np.random.default_rng(100 + r) for r in range(self.replicas)]
+        start = Network(layers, growth.generators(self.replicas), dtype=float)
+        return getattr(self.code(), self.kind)(layers, start.parameters, data)
 
 
 COMPETITORS = [
@@ -105,7 +100,7 @@ def step_error(competitor, layers, data):
     ends = []
     for each in (competitor, replace(competitor, module="ours", kind="Stack64")):
         network = each.build(layers, small)
-        network.epoch(each.generators())
+        network.epoch(growth.generators(each.replicas))
         ends.append(network.flat())
     return abs(ends[0] - ends[1]).max() / abs(ends[1]).max()
 
@@ -123,16 +118,9 @@ def epoch_times(competitors, data, rounds):
                 if each.expresses(layers):
                     error = step_error(each, layers, dataset)
                     assert error <= TOLERANCE, f"{each.name}, {network}: {error:.0e}"
-                    built = each.build(layers, dataset)
-                    built.epoch(each.generators())  # warm: compiled, and in the cache
-                    networks[each, name, network] = built
-    times = {key: [] for key in networks}
-    for _ in tqdm(range(rounds), unit="round"):
-        for key, built in networks.items():
-            start = time.perf_counter()
-            built.epoch(key[0].generators())
-            times[key].append((time.perf_counter() - start) / key[0].replicas)
-    return {(c.name, *rest): np.median(t) for (c, *rest), t in times.items()}
+                    key = each.name, name, network
+                    networks[key] = each.build(layers, dataset), each.replicas
+    return growth.medians(networks, tqdm(range(rounds + 1), unit="round"))
 
 
 def table(times, names):
@@ -182,7 +170,7 @@ def print_memory(name):
     if not competitor.expresses(layers) or not status.exists():
         print("nan")
         return
-    competitor.build(layers, data).epoch(competitor.generators())
+    competitor.build(layers, data).epoch(growth.generators(competitor.replicas))
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))
     print(int(line) / 1000)
 

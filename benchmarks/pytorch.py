@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.func import grad, vmap
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from benchmarks import BATCH, RATE, scores
 from helpers.layers import OutputLayer, ResNetLayer
@@ -40,10 +41,7 @@ class Eager:
         parts = [part for layer in layers for part in modules(layer)]
         self.network = torch.nn.Sequential(*parts)
         start = torch.tensor(parameters[0], dtype=torch.float32)
-        blocks = [b for own in Network(layers).split(start) for b in own]
-        with torch.no_grad():
-            for own, block in zip(self.network.parameters(), blocks, strict=True):
-                own.copy_(block.reshape(own.shape))
+        vector_to_parameters(start, self.network.parameters())
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=RATE)
         self.train, self.validation = (
             (torch.tensor(Y.T.copy()), torch.tensor(C.argmax(axis=0)))
@@ -67,8 +65,7 @@ class Eager:
         return float(cross_entropy(Z, labels)), float(right)
 
     def flat(self):
-        own = [p.detach().numpy().ravel() for p in self.network.parameters()]
-        return np.concatenate(own)[None]
+        return parameters_to_vector(self.network.parameters()).detach().numpy()[None]
 
 
 class ByHand:

@@ -49,7 +49,7 @@ def test_an_epoch_with_its_evaluation_is_ours(data):
         """Return parameters, losses and accuracies after two epochs."""
         network = INSTALLED[name].build(DEEPEST, data)
         for _ in range(2):
-            rows = network.epoch(INSTALLED[name].generators())
+            rows = network.epoch(growth.generators(INSTALLED[name].replicas))
         rows = rows.values() if isinstance(rows, dict) else np.concatenate(rows)
         return np.concatenate([network.flat().ravel(), np.ravel(list(rows))])
 
@@ -107,7 +107,7 @@ def test_the_appendix_names_the_settings_of_the_benchmark():
 
 def test_times_are_per_replica_and_every_competitor_is_timed(data, monkeypatch):
     ticks = iter(range(10_000))
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(growth.time, "perf_counter", lambda: next(ticks))
     few = {name: ARCHITECTURES[name] for name in ("softmax", "1 hidden")}
     monkeypatch.setattr(bench, "ARCHITECTURES", few)
     names = [bench.PLAIN, "helpers, R = 20", "scikit-learn MLPClassifier"]

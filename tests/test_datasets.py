@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 from dataclasses import replace
 
@@ -44,16 +45,11 @@ def mat(arrays, **options):
 
 @pytest.fixture
 def reading(tmp_path):
-    """Load file content; whatever happens, the file must stay as it was."""
-    path = tmp_path / "ToyData.mat"
+    """Return a function that loads a file with this content."""
 
     def read(content):
-        path.write_bytes(content)
-        try:
-            return load("Toy", tmp_path)
-        finally:
-            assert path.read_bytes() == content
-            assert list(tmp_path.iterdir()) == [path]
+        (tmp_path / "ToyData.mat").write_bytes(content)
+        return load("Toy", tmp_path)
 
     return read
 
@@ -95,27 +91,24 @@ def test_any_type_of_number_becomes_float32_and_others_are_ignored(reading, comp
     assert same(reading(mat(nearly)), toy())
 
 
-@pytest.mark.parametrize("order", "<>")
-def test_files_of_either_order_and_what_only_matlab_writes(reading, order):
+def test_what_only_matlab_writes(reading):
+    """The other order of bytes, names in UTF-8, and tables or strings, here `Yt`."""
+
     def element(kind, data):
-        return struct.pack(f"{order}II", kind, len(data)) + data + bytes(-len(data) % 8)
+        return struct.pack(">II", kind, len(data)) + data + bytes(-len(data) % 8)
 
     def variable(name, array):
-        parts = (
-            element(6, struct.pack(f"{order}II", 7, 0)),
-            element(5, struct.pack(f"{order}ii", *array.shape)),
-            element(16, name.encode()),  # UTF-8
-            element(7, array.astype(f"{order}f4").tobytes(order="F")),
-        )
-        return element(14, b"".join(parts))
+        flags, size = struct.pack(">II", 7, 0), struct.pack(">ii", *array.shape)
+        numbers = array.astype(">f4").tobytes(order="F")
+        parts = (6, flags), (5, size), (16, name.encode()), (7, numbers)
+        return element(14, b"".join(element(*part) for part in parts))
 
-    end = {"<": b"\x00\x01IM", ">": b"\x01\x00MI"}[order]
-    header = b"MATLAB 5.0 MAT-file".ljust(124) + end
-    flags = element(6, struct.pack(f"{order}II", 17, 0))
-    opaque = element(14, flags + element(1, b"Yt"))  # a table, or a string
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI"
     content = [variable(v, a) for v, a in toy().items()]
     assert same(reading(header + b"".join(content)), toy())
-    message = refusal(reading, header + b"".join([opaque, *content[1:]]))
+    flags = element(6, struct.pack(">II", 17, 0))
+    content[0] = element(14, flags + element(1, b"Yt"))
+    message = refusal(reading, header + b"".join(content))
     assert "Yt must be a full matrix of real numbers, found opaque" in message
 
 
@@ -190,10 +183,8 @@ BAD = [
     ("content", "words"), [*OTHER, *((mat(toy(**new)), words) for new, words in BAD)]
 )
 def test_what_is_wrong_is_said(reading, content, words):
-    message, place = refusal(reading, content), 0
-    for part in words.split(".* "):
-        assert part in message[place:]
-        place = message.index(part, place)
+    pattern = ".*".join(map(re.escape, words.split(".*")))
+    assert re.search(pattern, refusal(reading, content))
 
 
 @pytest.mark.parametrize("compressed", [True, False])
@@ -268,12 +259,16 @@ def test_draws_are_random_without_repetition_and_follow_their_generator(numbered
     assert numbered.Yt.shape == (2, 1000)
 
 
-def test_subsample_keeps_pairs_validation_and_provenance(numbered):
+def test_subsamples_and_minibatches_keep_pairs_and_the_rest(numbered):
     few = subsample(numbered, 200, np.random.default_rng(1))
     assert is_paired(few.Yt, few.Ct)
     assert replace(few, Yt=numbered.Yt, Ct=numbered.Ct) == numbered
     every = subsample(numbered, 1000, np.random.default_rng(1))
     assert np.array_equal(np.sort(every.Yt[0]), numbered.Yt[0])
+    X, C = minibatch(numbered, 64, np.random.default_rng(1))
+    assert X.dtype == C.dtype == np.float64
+    assert X.shape == C.shape == (2, 64)
+    assert is_paired(X, C)
 
 
 def test_hold_out_splits_the_training_samples_and_never_shows_the_others(numbered):
@@ -297,10 +292,3 @@ def test_impossible_numbers_of_samples(numbered, draw):
     for m in (-1, 0, 1001):
         with pytest.raises(DatasetError, match=rf"Toy: Yt has 1000 .* not {m}\."):
             draw(numbered, m, np.random.default_rng(1))
-
-
-def test_minibatch_is_paired_and_double_precision(numbered):
-    X, C = minibatch(numbered, 64, np.random.default_rng(1))
-    assert X.dtype == C.dtype == np.float64
-    assert X.shape == C.shape == (2, 64)
-    assert is_paired(X, C)
