@@ -148,7 +148,7 @@ def _demands(variables):
         must = f"{v} must be finite, found {bad.sum()} entries that are NaN, infinite"
         first = f"the first in column {bad.any(axis=0).argmax() + 1}"
         yield not bad.any(), f"{must} or too large for float32, {first}."
-    Ct, Cv = np.float32(Ct), np.float32(Cv)
+    Ct, Cv = (C.astype(np.float32) for C in (Ct, Cv))
     for v, C in (("Ct", Ct), ("Cv", Cv)):
         bad = ~np.isin(C, (0, 1)).all(axis=0) | (C.sum(axis=0) != 1)
         must = f"{v} must be one-hot (each column a single 1, else 0)"
