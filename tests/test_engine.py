@@ -98,6 +98,17 @@ def test_nan_and_infinity_travel():
     assert np.isnan(totals).tolist() == [True, True]
 
 
+def test_comparisons_and_signs_are_those_of_numpy():
+    functions = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal)
+    functions += (np.not_equal, np.minimum, np.maximum, np.subtract)
+
+    def compare(x, X, C):
+        return [f(x, 1).sum() for f in functions] + [(-x).sum(), np.square(x).sum()]
+
+    x = np.array([-2, 0, 1, 1, 5, 7], np.float32)
+    assert performed(compare, ONE, ONE, x)[1].tolist() == compare(x, ONE, ONE)
+
+
 # Steps ------------------------------------------------------------------------------
 
 
