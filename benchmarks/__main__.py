@@ -6,35 +6,28 @@ the medians are printed and written to figures/benchmark.csv, .svg and _machine.
 which the report shows in an appendix. QUICK=1 makes fewer rounds and writes nothing.
 """
 
+import datetime
 import importlib
 import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-os.environ |= dict.fromkeys(THREADS, "1") | {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-}
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
 
-import datetime  # noqa: E402 - the limits on threads must be set before NumPy comes
-import platform  # noqa: E402
-import re  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from dataclasses import dataclass, replace  # noqa: E402
-from importlib.metadata import version  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from tqdm.auto import tqdm  # noqa: E402
-
-from benchmarks import growth  # noqa: E402
-from benchmarks.ours import Stack64  # noqa: E402
-from helpers import datasets  # noqa: E402
-from helpers.experiments import ARCHITECTURES, Run, run_all  # noqa: E402
-from helpers.network import Network  # noqa: E402
-from report import figures, results  # noqa: E402
-from report.files import QUICK  # noqa: E402
+from benchmarks import BATCH, growth
+from helpers import datasets
+from helpers.experiments import ARCHITECTURES, Run, run_all
+from helpers.network import Network
+from report import figures, results
+from report.files import QUICK
 
 ROUNDS = 1 if QUICK else 7
 DATASETS = ("Peaks",) if QUICK else ("Peaks", "GMM")
@@ -51,6 +44,19 @@ class Competitor:
     module: str
     kind: str
     replicas: int = 1
+
+    def code(self):
+        """Return the module; raises ModuleNotFoundError where its package is absent."""
+        return importlib.import_module(f"benchmarks.{self.module}")
+
+    def expresses(self, layers):
+        """Return whether it has such a network."""
+        return getattr(self.code(), "expresses", lambda layers: True)(layers)
+
+    def build(self, layers, data):
+        """Return its replicas of a network, with equal weights for all competitors."""
+        start = Network(layers, growth.generators(self.replicas), dtype=float)
+        return getattr(self.code(), self.kind)(layers, start.parameters, data)
 
 
 COMPETITORS = [
@@ -78,7 +84,7 @@ def present(competitors):
     found = []
     for competitor in competitors:
         try:
-            importlib.import_module(f"benchmarks.{competitor.module}")
+            competitor.code()
         except ModuleNotFoundError as error:
             package = PACKAGES.get(competitor.module)
             needed = f"{package} (make peers)" if package else error.name
@@ -88,34 +94,13 @@ def present(competitors):
     return found
 
 
-def build(competitor, layers, data):
-    """Return the competitor's replicas of a network, with equal weights for all."""
-    module = importlib.import_module(f"benchmarks.{competitor.module}")
-    rngs = [np.random.default_rng(r) for r in range(competitor.replicas)]
-    parameters = Network(layers, rngs, dtype=float).parameters
-    return getattr(module, competitor.kind)(layers, parameters, data)
-
-
-def expresses(competitor, layers):
-    """Return whether a competitor has such a network."""
-    module = importlib.import_module(f"benchmarks.{competitor.module}")
-    return getattr(module, "expresses", lambda layers: True)(layers)
-
-
-def generators(competitor):
-    """Return the generators of the orders, equal for all competitors."""
-    return [np.random.default_rng(100 + r) for r in range(competitor.replicas)]
-
-
 def step_error(competitor, layers, data):
     """Return how far one step leads from that of our float64 engine, relative."""
-    one = {part: getattr(data, part)[:, :64].copy() for part in ("Yt", "Ct")}
-    small = replace(data, **one)
-    reference = Competitor("", "ours", Stack64.__name__, competitor.replicas)
+    small = replace(data, Yt=data.Yt[:, :BATCH].copy(), Ct=data.Ct[:, :BATCH].copy())
     ends = []
-    for each in (competitor, reference):
-        network = build(each, layers, small)
-        network.epoch(generators(each))
+    for each in (competitor, replace(competitor, module="ours", kind="Stack64")):
+        network = each.build(layers, small)
+        network.epoch(growth.generators(each.replicas))
         ends.append(network.flat())
     return abs(ends[0] - ends[1]).max() / abs(ends[1]).max()
 
@@ -130,19 +115,12 @@ def epoch_times(competitors, data, rounds):
         for network, architecture in ARCHITECTURES.items():
             layers = architecture(dataset.features, dataset.classes)
             for each in competitors:
-                if expresses(each, layers):
+                if each.expresses(layers):
                     error = step_error(each, layers, dataset)
                     assert error <= TOLERANCE, f"{each.name}, {network}: {error:.0e}"
-                    built = build(each, layers, dataset)
-                    built.epoch(generators(each))  # warm: compiled, and in the cache
-                    networks[each, name, network] = built
-    times = {key: [] for key in networks}
-    for _ in tqdm(range(rounds), unit="round"):
-        for key, built in networks.items():
-            start = time.perf_counter()
-            built.epoch(generators(key[0]))
-            times[key].append((time.perf_counter() - start) / key[0].replicas)
-    return {(c.name, *rest): np.median(t) for (c, *rest), t in times.items()}
+                    key = each.name, name, network
+                    networks[key] = each.build(layers, dataset), each.replicas
+    return growth.medians(networks, tqdm(range(rounds + 1), unit="round"))
 
 
 def table(times, names):
@@ -151,12 +129,9 @@ def table(times, names):
     "it / ours" compares with `helpers` at as many replicas. A competitor that lacks
     some networks is compared on those it has.
     """
-    frame = 1e3 * pd.Series(times).rename_axis(["competitor", "dataset", "network"])
-    frame = frame.reset_index(name="ms")
+    wide = 1e3 * pd.Series(times).unstack([1, 2]).loc[names]
+    wide.columns.names = "dataset", "network"
     rows = []
-    wide = frame.pivot_table(
-        index="competitor", columns=["dataset", "network"], values="ms"
-    ).loc[names]
     for name, row in wide.iterrows():
         has = row.dropna().index
         rows.append(
@@ -185,24 +160,19 @@ def peak_memory(competitor):
 
 
 def print_memory(name):
-    """Train the deepest network for an epoch, and print the peak memory in MB."""
+    """Train the deepest network for an epoch, and print the peak memory in MB.
+
+    It is NaN where the competitor has no such network, or the system hides it.
+    """
     (competitor,) = [each for each in COMPETITORS if each.name == name]
-    data = datasets.load("Peaks")
+    data, status = datasets.load("Peaks"), Path("/proc/self/status")
     layers = ARCHITECTURES[DEEPEST](data.features, data.classes)
-    if expresses(competitor, layers):
-        build(competitor, layers, data).epoch(generators(competitor))
-        print(high_water_mark())
-    else:
+    if not competitor.expresses(layers) or not status.exists():
         print("nan")
-
-
-def high_water_mark():
-    """Return the peak memory of this process in MB; NaN where the system hides it."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return np.nan
+        return
+    competitor.build(layers, data).epoch(growth.generators(competitor.replicas))
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))
-    return int(line) / 1000
+    print(int(line) / 1000)
 
 
 def whole_job(data, plain):
@@ -222,17 +192,14 @@ def whole_job(data, plain):
 
 def machine(competitors):
     """Return what the times were measured on, as rows of two."""
-    listed = Path("/proc/cpuinfo")
-    names = listed.exists() and re.findall(
-        r"model name\s*: (.*)", listed.read_text("utf-8")
-    )
-    cpu = names[0] if names else platform.processor() or platform.machine()
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    listed, config = Path("/proc/cpuinfo"), np.show_config(mode="dicts")
+    text = listed.read_text("utf-8") if listed.exists() else ""
+    names = re.findall(r"model name\s*: (.*)", text)
+    blas = config["Build Dependencies"]["blas"]
     packages = {PACKAGES.get(each.module) for each in competitors} - {None}
-    extensions = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     rows = {
-        "processor": cpu,
-        "vector extensions": ", ".join(extensions),
+        "processor": [*names, platform.processor() or platform.machine()][0],
+        "vector extensions": ", ".join(config["SIMD Extensions"]["found"]),
         "cores in use": "1, two for the whole job",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
@@ -251,13 +218,15 @@ def main():
     """Measure, print, and write the files of the appendix."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
     competitors = present(COMPETITORS)
+    jax = [each.code().Vmap for each in competitors if each.module == "jaxed"]
+    kinds = growth.KINDS | ({"JAX": jax[0]} if jax else {})
     data = {name: datasets.load(name) for name in DATASETS}
     if len(cores) > 1:
         os.sched_setaffinity(0, {min(cores)})
     times = epoch_times(competitors, data, ROUNDS)
     found = table(times, [each.name for each in competitors])
     found["peak MB"] = [peak_memory(each) for each in competitors]
-    grown = growth.measure(ROUNDS, growth_kinds(competitors))
+    grown = growth.measure(ROUNDS, kinds)
     everything = datasets.load_all()
     plain = sum(epoch_times(COMPETITORS[:1], everything, ROUNDS).values())
     if len(cores) > 1:
@@ -275,23 +244,14 @@ def main():
     results.write_csv(rows, "benchmark_machine")
 
 
-def growth_kinds(competitors):
-    """Return what is compared as sizes grow: JAX too, where it is installed."""
-    if not any(each.module == "jaxed" for each in competitors):
-        return growth.KINDS
-    jaxed = importlib.import_module("benchmarks.jaxed")
-    return growth.KINDS | {"JAX": jaxed.Vmap}
-
-
 def rounded(found):
     """Return the table as text, with the digits that a repetition would confirm."""
-    digits = dict.fromkeys(found.columns[2:], 1) | {"peak MB": 0}
-    digits |= {"plain / it": 2, "it / ours": 2}
-    texts = {
-        column: found[column].map(f"{{:.{places}f}}".format, na_action="ignore")
-        for column, places in digits.items()
-    }
-    return found.assign(**texts)
+    digits = dict.fromkeys(found.columns[2:], 1)
+    digits |= {"peak MB": 0, "plain / it": 2, "it / ours": 2}
+    texts = found.copy()
+    for column, n in digits.items():
+        texts[column] = found[column].map(f"{{:.{n}f}}".format, na_action="ignore")
+    return texts
 
 
 @figures.style()

@@ -52,20 +52,33 @@ def median_epochs(kinds, rounds, replicas, samples, batch, width, depth):
     X = rng.standard_normal((FEATURES, samples), dtype=np.float32)
     C = np.eye(CLASSES, dtype=np.float32)[:, rng.integers(CLASSES, size=samples)]
     data = Dataset("random", X, C, X[:, : samples // 4], C[:, : samples // 4])
-    layers = [HiddenLayer(FEATURES, width), OutputLayer(width, CLASSES)]
-    layers[1:1] = [ResNetLayer(width) for _ in range(depth - 1)]
-    rngs = [np.random.default_rng(r) for r in range(replicas)]
-    parameters = Network(layers, rngs, dtype=float).parameters
-    networks = {
-        name: kind(layers, parameters, data, batch) for name, kind in kinds.items()
-    }
-    times = {name: [] for name in kinds}
-    for _ in range(rounds + 1):
-        for name, network in networks.items():
+    residual = [ResNetLayer(width) for _ in range(depth - 1)]
+    layers = [HiddenLayer(FEATURES, width), *residual, OutputLayer(width, CLASSES)]
+    parameters = Network(layers, generators(replicas), dtype=float).parameters
+    return medians(
+        {k: (kinds[k](layers, parameters, data, batch), replicas) for k in kinds},
+        range(rounds + 1),
+    )
+
+
+def generators(replicas):
+    """Return a generator for each replica, equal for all that are compared."""
+    return [np.random.default_rng(r) for r in range(replicas)]
+
+
+def medians(networks, turns):
+    """Return {key: median seconds per epoch and replica} of {key: (network, replicas)}.
+
+    The first turn, in which they are compiled and come into the cache, does not count.
+    """
+    times = {key: [] for key in networks}
+    for _ in turns:
+        for key, (network, replicas) in networks.items():
+            rngs = generators(replicas)
             start = time.perf_counter()
             network.epoch(rngs)
-            times[name].append((time.perf_counter() - start) / replicas)
-    return {name: np.median(own[1:]) for name, own in times.items()}
+            times[key].append((time.perf_counter() - start) / replicas)
+    return {key: np.median(own[1:]) for key, own in times.items()}
 
 
 @figures.style()

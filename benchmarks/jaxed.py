@@ -8,22 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import BATCH, RATE
-from helpers.layers import OutputLayer, ResNetLayer
+from benchmarks import BATCH, RATE, scores
 from helpers.network import Network
 
 CHUNK = 1250  # samples that are evaluated at a time
-
-
-def scores(layers, parameters, x):
-    """Return the scores (classes, m) of x (features, m)."""
-    for layer, (W, b, *rest) in zip(layers, parameters, strict=True):
-        z = W @ x + b
-        if isinstance(layer, ResNetLayer):
-            x = jnp.tanh(x + rest[0] @ jnp.tanh(z) + rest[1])
-        else:
-            x = z if isinstance(layer, OutputLayer) else jnp.tanh(z)
-    return x
 
 
 def chunks(Y):
@@ -33,11 +21,11 @@ def chunks(Y):
     return jnp.asarray(Y.reshape(len(Y), -1, n).swapaxes(0, 1))
 
 
-def trained(layers, batch):
+def trained(batch):
     """Return a function that trains one network for an epoch and evaluates it."""
 
     def loss(parameters, X, C):
-        Z = scores(layers, parameters, X)
+        Z = scores(jnp.tanh, parameters, X)
         return -(C * jax.nn.log_softmax(Z, axis=0)).sum() / X.shape[1]
 
     def step(parameters, samples):
@@ -47,7 +35,7 @@ def trained(layers, batch):
     def evaluate(parameters, samples):
         def judge(chunk):
             X, C = chunk
-            Z = scores(layers, parameters, X)
+            Z = scores(jnp.tanh, parameters, X)
             right = (C * Z).sum(axis=0)
             loss = (jax.nn.logsumexp(Z, axis=0) - right).sum()
             return loss, (right >= Z.max(axis=0)).sum()
@@ -56,16 +44,14 @@ def trained(layers, batch):
 
     def epoch(parameters, order, samples):
         rows, *parts = samples
-        m = len(order)
-        full = m - m % batch
+        full = len(order) - len(order) % batch
 
         def batches(Y):  # (batches, rows, batch)
             return Y[order[:full]].reshape(-1, batch, Y.shape[1]).swapaxes(1, 2)
 
         parameters, _ = jax.lax.scan(step, parameters, [batches(Y) for Y in rows])
-        if full < m:
-            rest = [Y[order[full:]].T for Y in rows]
-            parameters, _ = step(parameters, rest)
+        if full < len(order):
+            parameters, _ = step(parameters, [Y[order[full:]].T for Y in rows])
         return parameters, [evaluate(parameters, part) for part in parts]
 
     return epoch
@@ -75,37 +61,26 @@ class Vmap:
     """R replicas, vmap over parameters and orders."""
 
     def __init__(self, layers, parameters, data, batch=BATCH):
-        """Start from `parameters`, and compile with the first epoch."""
         split = Network(layers).split
-        rows = [split(jnp.asarray(row, jnp.float32)) for row in parameters]
-        self.parameters = self.joined(rows)
+        replicas = [split(jnp.asarray(row, jnp.float32)) for row in parameters]
+        self.parameters = jax.tree.map(lambda *same: jnp.stack(same), *replicas)
         train, validation = (data.Yt, data.Ct), (data.Yv, data.Cv)
         rows = [jnp.asarray(np.ascontiguousarray(Y.T)) for Y in train]
         parts = ([chunks(Y) for Y in part] for part in (train, validation))
         self.samples = rows, *parts
-        self.run = jax.jit(self.mapped(trained(layers, batch)), donate_argnums=0)
-
-    def joined(self, replicas):
-        """Return one tree of stacked blocks."""
-        return jax.tree.map(lambda *same: jnp.stack(same), *replicas)
+        self.run = jax.jit(self.mapped(trained(batch)), donate_argnums=0)
 
     def mapped(self, epoch):
         """Return the epoch of all replicas."""
         return jax.vmap(epoch, in_axes=(0, 0, None))
 
-    def orders(self, rngs):
-        """Return the orders (R, m)."""
-        m = len(self.samples[0][0])
-        return np.stack([rng.permutation(m).astype(np.int32) for rng in rngs])
-
     def epoch(self, rngs):
-        """Train on all samples once, then evaluate."""
-        orders = self.orders(rngs)
+        m = len(self.samples[0][0])
+        orders = np.stack([rng.permutation(m).astype(np.int32) for rng in rngs])
         self.parameters, rows = self.run(self.parameters, orders, self.samples)
         return jax.block_until_ready(rows)
 
     def flat(self):
-        """Return the parameters (R, P)."""
         leaves = jax.tree.leaves(self.parameters)
         return np.concatenate([np.reshape(a, (len(a), -1)) for a in leaves], axis=1)
 
@@ -113,19 +88,12 @@ class Vmap:
 class Single(Vmap):
     """One network, no vmap."""
 
-    def joined(self, replicas):
-        """Return the blocks of the only replica."""
-        return replicas[0]
-
     def mapped(self, epoch):
-        """Return the epoch itself."""
-        return epoch
+        """Return the epoch of the only replica."""
 
-    def orders(self, rngs):
-        """Return the order (m,)."""
-        return super().orders(rngs)[0]
+        def single(parameters, orders, samples):
+            only = jax.tree.map(lambda p: p[0], parameters)
+            parameters, rows = epoch(only, orders[0], samples)
+            return jax.tree.map(lambda p: p[None], parameters), rows
 
-    def flat(self):
-        """Return the parameters (1, P)."""
-        leaves = jax.tree.leaves(self.parameters)
-        return np.concatenate([np.ravel(a) for a in leaves])[None]
+        return single

@@ -4,38 +4,29 @@ import numpy as np
 import torch
 from torch.func import grad, vmap
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from benchmarks import BATCH, RATE
+from benchmarks import BATCH, RATE, scores
 from helpers.layers import OutputLayer, ResNetLayer
 from helpers.network import Network
 
 torch.set_num_threads(1)
 
 
-def tensors(data):
-    """Return training and validation samples as rows, with the labels as numbers."""
-    return [
-        (torch.tensor(Y.T.copy()), torch.tensor(C.argmax(axis=0)))
-        for Y, C in ((data.Yt, data.Ct), (data.Yv, data.Cv))
-    ]
-
-
 class Residual(torch.nn.Module):
     """y = tanh(x + W2 tanh(W1 x + b1) + b2)."""
 
     def __init__(self, layer):
-        """Make both affine parts."""
         super().__init__()
         inner = layer.shapes["b1"][0]
         self.first = torch.nn.Linear(layer.inputs, inner)
         self.second = torch.nn.Linear(inner, layer.outputs)
 
     def forward(self, x):
-        """Return y."""
         return torch.tanh(x + self.second(torch.tanh(self.first(x))))
 
 
-def module(layer):
+def modules(layer):
     """Return the modules of one layer."""
     if isinstance(layer, ResNetLayer):
         return [Residual(layer)]
@@ -44,22 +35,20 @@ def module(layer):
 
 
 class Eager:
-    """One network of modules, autograd, torch.optim.SGD."""
+    """One network of modules, autograd, torch.optim.SGD; samples are rows."""
 
     def __init__(self, layers, parameters, data):
-        """Start from the single row of `parameters`."""
-        parts = [part for layer in layers for part in module(layer)]
+        parts = [part for layer in layers for part in modules(layer)]
         self.network = torch.nn.Sequential(*parts)
         start = torch.tensor(parameters[0], dtype=torch.float32)
-        blocks = [b for own in Network(layers).split(start) for b in own]
-        with torch.no_grad():
-            for own, block in zip(self.network.parameters(), blocks, strict=True):
-                own.copy_(block.reshape(own.shape))
+        vector_to_parameters(start, self.network.parameters())
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=RATE)
-        self.train, self.validation = tensors(data)
+        self.train, self.validation = (
+            (torch.tensor(Y.T.copy()), torch.tensor(C.argmax(axis=0)))
+            for Y, C in ((data.Yt, data.Ct), (data.Yv, data.Cv))
+        )
 
     def epoch(self, rngs):
-        """Train on all samples once, then evaluate."""
         X, labels = self.train
         order = torch.from_numpy(rngs[0].permutation(len(X)))
         for batch in order.split(BATCH):
@@ -76,37 +65,29 @@ class Eager:
         return float(cross_entropy(Z, labels)), float(right)
 
     def flat(self):
-        """Return the parameters (1, P)."""
-        own = [p.detach().numpy().ravel() for p in self.network.parameters()]
-        return np.concatenate(own)[None]
+        return parameters_to_vector(self.network.parameters()).detach().numpy()[None]
 
 
 class ByHand:
     """R replicas, samples as columns: our formulas in batched products."""
 
     def __init__(self, layers, parameters, data):
-        """Start from `parameters`."""
-        self.layers = layers
+        self.layers, self.split = layers, Network(layers).split
         self.parameters = torch.tensor(parameters, dtype=torch.float32)
         self.gradient = torch.empty_like(self.parameters)
-        split = Network(layers).split
-        self.blocks, self.gradients = split(self.parameters), split(self.gradient)
+        self.blocks = self.split(self.parameters)
+        self.gradients = self.split(self.gradient)
         self.train = torch.tensor(data.Yt), torch.tensor(data.Ct)
         self.validation = torch.tensor(data.Yv), torch.tensor(data.Cv)
 
     def forward(self, x):
         """Return the scores and, for each layer, what its backward pass needs."""
         kept = []
-        for layer, blocks in zip(self.layers, self.blocks, strict=True):
-            W, b = blocks[:2]
+        for layer, (W, b, *rest) in zip(self.layers, self.blocks, strict=True):
             h = torch.baddbmm(b, W, x)
-            if isinstance(layer, OutputLayer):
-                y = h
-            elif isinstance(layer, ResNetLayer):
-                h = h.tanh_()
-                y = torch.baddbmm(blocks[3], blocks[2], h).add_(x).tanh_()
-            else:
-                y = h.tanh_()
+            y = h if isinstance(layer, OutputLayer) else h.tanh_()
+            if rest:
+                y = torch.baddbmm(rest[1], rest[0], h).add_(x).tanh_()
             kept.append((x, h, y))
             x = y
         return x, kept
@@ -132,7 +113,6 @@ class ByHand:
 
     @torch.no_grad()
     def epoch(self, rngs):
-        """Train on all samples once, then evaluate."""
         Y, C = self.train
         order = np.stack([rng.permutation(Y.shape[1]) for rng in rngs])
         order = torch.from_numpy(order)
@@ -142,20 +122,17 @@ class ByHand:
         return self.evaluate(*self.train), self.evaluate(*self.validation)
 
     def evaluate(self, X, C):
-        """Return loss and accuracy of each replica."""
-        parts = []
-        labels = C.argmax(dim=0)
-        size = max(1, 8192 // len(self.parameters))
-        for x, c, label in zip(
-            X.split(size, 1), C.split(size, 1), labels.split(size), strict=True
-        ):
-            Z = self.forward(x.expand(len(self.parameters), *x.shape))[0]
+        """Return loss and accuracy of each replica, from chunks that fit a cache."""
+        R, totals = len(self.parameters), 0
+        size = max(1, 8192 // R)
+        for x, c in zip(X.split(size, 1), C.split(size, 1), strict=True):
+            Z = self.forward(x.expand(R, *x.shape))[0]
             loss = -(c * Z.log_softmax(dim=1)).sum(dim=(1, 2))
-            parts.append(torch.stack([loss, (Z.argmax(dim=1) == label).sum(dim=1)]))
-        return torch.stack(parts).sum(dim=0) / X.shape[1]
+            right = (Z.argmax(dim=1) == c.argmax(dim=0)).sum(dim=1)
+            totals = totals + torch.stack([loss, right])
+        return totals / X.shape[1]
 
     def flat(self):
-        """Return the parameters (R, P)."""
         return self.parameters.numpy()
 
 
@@ -163,27 +140,15 @@ class Vmap(ByHand):
     """R replicas by vmap of grad of the loss of one."""
 
     def __init__(self, layers, parameters, data):
-        """Start from `parameters`."""
         super().__init__(layers, parameters, data)
 
         def loss(flat, X, C):
-            scores = self.scores(Network(layers).split(flat), X)
-            return -(C * scores.log_softmax(dim=0)).sum() / X.shape[1]
+            Z = scores(torch.tanh, self.split(flat), X)
+            return -(C * Z.log_softmax(dim=0)).sum() / X.shape[1]
 
-        self.all_gradients = vmap(grad(loss))
-
-    def scores(self, blocks, x):
-        """Return the scores of one network, (classes, m)."""
-        for layer, (W, b, *rest) in zip(self.layers, blocks, strict=True):
-            z = W @ x + b
-            if isinstance(layer, ResNetLayer):
-                x = torch.tanh(x + rest[0] @ torch.tanh(z) + rest[1])
-            else:
-                x = z if isinstance(layer, OutputLayer) else torch.tanh(z)
-        return x
+        self.gradient_of = vmap(grad(loss))
 
     def step(self, X, C):
-        """Train on one minibatch X (R, features, m)."""
         with torch.enable_grad():
-            gradient = self.all_gradients(self.parameters, X, C)
+            gradient = self.gradient_of(self.parameters, X, C)
         self.parameters.sub_(gradient, alpha=RATE)

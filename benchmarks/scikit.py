@@ -18,7 +18,6 @@ class Scikit:
     """One MLPClassifier, trained by its own `partial_fit`, an epoch at a time."""
 
     def __init__(self, layers, parameters, data):
-        """Start from the single row of `parameters`."""
         self.train = np.ascontiguousarray(data.Yt.T), data.Ct.argmax(axis=0)
         self.validation = np.ascontiguousarray(data.Yv.T), data.Cv.argmax(axis=0)
         self.model = MLPClassifier(
@@ -40,7 +39,6 @@ class Scikit:
         self.model.intercepts_ = [b.ravel() for _, b in blocks]
 
     def epoch(self, rngs):
-        """Train on all samples once, then evaluate."""
         self.model.partial_fit(*self.train)
         return self.evaluate(*self.train), self.evaluate(*self.validation)
 
@@ -51,6 +49,5 @@ class Scikit:
         return loss, np.mean(P.argmax(axis=1) == labels)
 
     def flat(self):
-        """Return the parameters (1, P)."""
         pairs = zip(self.model.coefs_, self.model.intercepts_, strict=True)
         return np.concatenate([a for W, b in pairs for a in (W.T.ravel(), b)])[None]

@@ -2,44 +2,42 @@
 
 A file has four variables, samples in columns: `Yt` (features, m) and `Ct` (classes, m)
 for training, `Yv` and `Cv` for validation. Everything that could spoil a training run
-unnoticed is checked here, once, so that nothing later needs to ask.
+unnoticed is checked here, once, so that nothing later needs to ask. The format is read
+here, too: SciPy's reader trusts a file, and crashes on some that are damaged.
 """
 
 import csv
-import io
 import struct
 import zlib
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, whosmat
 
 DATA = Path(__file__).parent
 VARIABLES = ("Yt", "Ct", "Yv", "Cv")
 CEILINGS = "ceilings.csv"
+ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}  # how a header ends, up to v7
+V73 = (b"\x00\x02IM", b"\x02\x00MI")
+COMPRESSED, COMPLEX, OPAQUE = 15, 0x800, 17
+OTHERS = {1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse"}
+OTHERS |= {16: "function", OPAQUE: "opaque"}
+TYPES = dict(zip((1, 2, 3, 4, 5, 6, 7, 9, 12, 13), "bBhHiIfdqQ", strict=True))
 
 
 class DatasetError(ValueError):
     """A data file is not what it must be; one sentence says how."""
 
 
+def require(holds, sentence):
+    """Raise DatasetError with this sentence unless it holds."""
+    if not holds:
+        raise DatasetError(sentence)
+
+
 def path_of(name, folder=DATA):
     """Return where the file of a dataset lies."""
     return Path(folder) / f"{name}Data.mat"
-
-
-def read(path):
-    """Return {variable: float32 array}; raises DatasetError if anything is amiss."""
-    raw = _read(path)
-    arrays = {v: _numbers(raw[v], f"{path}: {v}") for v in VARIABLES}
-    for Y, C in (("Yt", "Ct"), ("Yv", "Cv")):
-        _check_same(arrays, Y, C, 1, path)
-        _check_one_hot(arrays[C], f"{path}: {C}")
-    _check_same(arrays, "Yt", "Yv", 0, path)
-    _check_same(arrays, "Ct", "Cv", 0, path)
-    _check_classes(arrays["Ct"], f"{path}: Ct")
-    return arrays
 
 
 def digest(arrays):
@@ -53,173 +51,115 @@ def digest(arrays):
 
 def ledger(folder=DATA):
     """{sha256: {ceiling, seed}} of the files that `data.recipes` drew."""
-    path = Path(folder) / CEILINGS
+    path, known = Path(folder) / CEILINGS, {}
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        return {
-            row["sha256"]: {"ceiling": float(row["ceiling"]), "seed": int(row["seed"])}
-            for row in rows
-        }
+        for row in csv.DictReader(path.read_text("utf-8").splitlines()):
+            ceiling, seed = float(row["ceiling"]), int(row["seed"])
+            known[row["sha256"]] = {"ceiling": ceiling, "seed": seed}
     except FileNotFoundError:
-        return {}
+        pass
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"{path}: expected the columns sha256, ceiling and seed with numbers, "
             f"found {error!r}: delete the file and run `make data`."
         ) from error
+    return known
 
 
-def require(holds, sentence):
-    """Raise DatasetError with this sentence unless it holds."""
-    if not holds:
-        raise DatasetError(sentence)
-
-
-# --- reading: SciPy trusts a file, so its structure is looked at first ---------------
-
-V5 = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
-V73 = (b"\x00\x02IM", b"\x02\x00MI")
-COMPRESSED = 15
-COMPLEX = 0x800
-SPARSE = 5
-NUMBER_CLASSES = range(6, 16)
-NUMBER_TYPES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}
-DAMAGE = (OSError, TypeError, ValueError, struct.error, zlib.error)
-
-
-def _read(path):
-    """The four variables in whatever type they were saved."""
-    content = _bytes(path)
-    try:
-        listed = whosmat(io.BytesIO(content))
-        _check_names([name for name, *_ in listed], path)
-        _check_structure(content, listed, path)
-        return loadmat(io.BytesIO(content), variable_names=VARIABLES)
-    except DatasetError:
-        raise
-    except DAMAGE as error:
-        raise DatasetError(f"{path} is truncated or damaged: {error}.") from error
-
-
-def _bytes(path):
+def read(path):
+    """Return {variable: float32 array}; raises DatasetError if anything is amiss."""
+    get = "run `make data` or put the course's file there"
+    require(path.exists(), f"{path} does not exist: {get}.")
     try:
         content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path} does not exist: run `make data` or put the course's file there."
-        ) from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be opened: {error.strerror}.") from error
-    _check_version(content, path)
-    return content
-
-
-def _check_version(content, path):
-    """A MATLAB 5 to 7 header ends in version and byte order; v4 starts with zeros."""
-    version = content[124:128]
-    require(
-        version not in V73,
-        f"{path} is a MATLAB v7.3 (HDF5) file, which is not supported: "
-        "save it in MATLAB with save(..., '-v7').",
-    )
-    require(
-        version in V5 and 0 not in content[:4],
-        f"{path} is not a .mat file of MATLAB's version 5 to 7.",
-    )
-
-
-def _check_names(names, path):
-    for v in VARIABLES:
-        require(
-            names.count(v) == 1,
-            f"{path}: variable {v} must be there once, "
-            f"found {', '.join(names) or 'no variables'}.",
-        )
+    new = "a MATLAB v7.3 (HDF5) file, which is not supported"
+    save = "save it in MATLAB with save(..., '-v7')"
+    require(content[124:128] not in V73, f"{path} is {new}: {save}.")
+    known = content[124:128] in ORDERS and 0 not in content[:4]  # v4 begins with zeros
+    require(known, f"{path} is not a .mat file of MATLAB's version 5 to 7.")
+    try:
+        variables = [*_variables(content)]
+    except (IndexError, ValueError, struct.error, zlib.error) as error:
+        raise DatasetError(f"{path} is truncated or damaged: {error}.") from error
+    for holds, sentence in _demands(variables):
+        require(holds, f"{path}: {sentence}")
+    arrays = dict(variables)
+    return {v: np.array(arrays[v], np.float32, order="C") for v in VARIABLES}
 
 
 def _elements(data, order):
-    """Yield the type and the bytes of each element of a MAT-file.
+    """Yield the type and the bytes of each element of a MAT-file, unpacked.
 
-    A tag is two 32-bit numbers, type and size; a small element is all in its tag, and
-    comes here without its bytes. All but compressed ones are padded to 8 bytes.
+    A tag is two 32-bit numbers, type and size; up to four bytes follow a single one,
+    with the size in its upper half. All but compressed elements are padded to 8 bytes.
     """
     while data:
         kind, size = struct.unpack(f"{order}II", data[:8])
-        stop = 8 if kind > 0xFFFF else 8 + size
-        yield kind & 0xFFFF, data[8:stop]
-        data = data[stop if kind == COMPRESSED else stop + -stop % 8 :]
+        start, size = (4, kind >> 16) if kind > 0xFFFF else (8, size)
+        stop = start + size
+        if stop > len(data):
+            raise ValueError("its end is missing")
+        if kind == COMPRESSED:
+            yield from _elements(zlib.decompress(data[start:stop]), order)
+        else:
+            yield kind & 0xFFFF, data[start:stop]
+            stop += -stop % 8
+        data = data[stop:]
 
 
-def _unpacked(kind, data, order):
-    if kind != COMPRESSED:
-        return data
-    ((_, matrix),) = _elements(memoryview(zlib.decompress(data)), order)
-    return matrix
+def _variables(content):
+    """Yield each variable's name, and its numbers or in a word what it is instead.
 
-
-def _check_structure(content, listed, path):
-    """The four variables are full, real matrices of numbers, and whole.
-
-    Such a matrix has exactly the elements flags, dimensions, name and numbers. Where
-    one is missing or of unknown type, SciPy crashes rather than raises.
+    A variable begins with flags, dimensions (unless opaque) and name; in a full, real
+    matrix only the numbers follow. Those of other variables than ours are not read.
     """
-    order = V5[content[124:128]]
-    variables = _elements(memoryview(content)[128:], order)
-    for (name, _, kind), variable in zip(listed, variables, strict=True):
-        if name not in VARIABLES:
-            continue
-        types, parts = zip(*_elements(_unpacked(*variable, order), order), strict=True)
+    order = ORDERS[content[124:128]]
+    for _, variable in _elements(memoryview(content)[128:], order):
+        types, parts = zip(*_elements(variable, order), strict=True)
         (flags,) = struct.unpack(f"{order}I", parts[0][:4])
-        odd = {SPARSE: "sparse"}.get(flags & 0xFF, "complex" if flags & COMPLEX else "")
-        require(
-            not odd and flags & 0xFF in NUMBER_CLASSES,
-            f"{path}: {name} must be a full matrix of real numbers, "
-            f"found {odd or kind}.",
-        )
-        if len(types) != 4 or not NUMBER_TYPES.issuperset(types):
+        kind = flags & 0xFF
+        name = bytes(parts[1 if kind == OPAQUE else 2]).decode("latin-1")
+        what = OTHERS.get(kind, "complex" if flags & COMPLEX else None)
+        if what or name not in VARIABLES:
+            yield name, what
+            continue
+        if len(types) != 4 or types[3] not in TYPES:
             raise ValueError(f"{name} has elements of types {types}")
+        shape = np.frombuffer(parts[1], f"{order}u4")
+        numbers = np.frombuffer(parts[3], order + TYPES[types[3]])
+        yield name, numbers.reshape(shape, order="F")
 
 
-# --- checking ------------------------------------------------------------------------
-
-
-def _numbers(array, where):
-    """A finite, real matrix as float32."""
-    require(
-        array.ndim == 2 and array.size > 0,
-        f"{where} must be a matrix with samples in columns, found shape {array.shape}.",
-    )
-    bad = ~(np.abs(array) <= np.finfo(np.float32).max)
-    require(
-        not bad.any(),
-        f"{where} must be finite, found {bad.sum()} entries that are NaN, infinite or "
-        f"too large for float32, the first in column {bad.any(axis=0).argmax() + 1}.",
-    )
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _check_same(arrays, one, other, axis, path):
-    a, b = arrays[one].shape[axis], arrays[other].shape[axis]
-    what = ("rows", "columns (one per sample)")[axis]
-    require(
-        a == b,
-        f"{path}: {one} and {other} must have equally many {what}, not {a} and {b}.",
-    )
-
-
-def _check_one_hot(C, where):
-    bad = ~np.isin(C, (0, 1)).all(axis=0) | (C.sum(axis=0) != 1)
-    require(
-        not bad.any(),
-        f"{where} must be one-hot (each column a single 1, else 0), found {bad.sum()} "
-        f"columns that are not, the first is column {bad.argmax() + 1}.",
-    )
-
-
-def _check_classes(C, where):
-    counts = C.sum(axis=1).astype(int).tolist()
-    require(
-        len(counts) > 1 and all(counts),
-        f"{where} must have at least two classes and samples of each, "
-        f"found {counts} samples per class.",
-    )
+def _demands(variables):
+    """Yield what must hold, in order, with the sentence that is said where it fails."""
+    names = [name for name, _ in variables if name]
+    there = ", ".join(names) or "no variables"
+    for v in VARIABLES:
+        yield names.count(v) == 1, f"variable {v} must be there once, found {there}."
+    Yt, Ct, Yv, Cv = (dict(variables)[v] for v in VARIABLES)
+    for v, x in zip(VARIABLES, (Yt, Ct, Yv, Cv), strict=True):
+        real = isinstance(x, np.ndarray)
+        yield real, f"{v} must be a full matrix of real numbers, found {x}."
+        must = f"{v} must be a matrix with samples in columns"
+        yield x.ndim == 2 and x.size > 0, f"{must}, found shape {x.shape}."
+        bad = ~(np.abs(x) <= np.finfo(np.float32).max)
+        must = f"{v} must be finite, found {bad.sum()} entries that are NaN, infinite"
+        first = f"the first in column {bad.any(axis=0).argmax() + 1}"
+        yield not bad.any(), f"{must} or too large for float32, {first}."
+    Ct, Cv = (C.astype(np.float32) for C in (Ct, Cv))
+    for v, C in (("Ct", Ct), ("Cv", Cv)):
+        bad = ~np.isin(C, (0, 1)).all(axis=0) | (C.sum(axis=0) != 1)
+        must = f"{v} must be one-hot (each column a single 1, else 0)"
+        first = f"the first is column {bad.argmax() + 1}"
+        yield not bad.any(), f"{must}, found {bad.sum()} columns that are not, {first}."
+    for both, a, b in (("Yt and Ct", Yt, Ct), ("Yv and Cv", Yv, Cv)):
+        must, n, m = f"{both} must have equally many columns", a.shape[1], b.shape[1]
+        yield n == m, f"{must} (one per sample), not {n} and {m}."
+    for both, a, b in (("Yt and Yv", Yt, Yv), ("Ct and Cv", Ct, Cv)):
+        must, n, m = f"{both} must have equally many rows", len(a), len(b)
+        yield n == m, f"{must}, not {n} and {m}."
+    counts = Ct.sum(axis=1).astype(int).tolist()
+    must = "Ct must have at least two classes and samples of each"
+    yield len(counts) > 1 and all(counts), f"{must}, found {counts} samples per class."

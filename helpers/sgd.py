@@ -178,8 +178,9 @@ def train(
             with np.errstate(over="ignore", invalid="ignore"):
                 take_steps(data.Yt, data.Ct, rng, factor)
                 if epoch % every == 0 or epoch == epochs:
-                    when = f"in epoch {epoch} at rate {np.max(learning_rate):g}"
-                    row = freeze(network, record(network, data), frozen, healthy, when)
+                    row = record(network, data)
+                    where = epoch, np.max(learning_rate)
+                    row = freeze(network, row, frozen, healthy, *where)
                     rows.append({"epoch": epoch} | row)
             for one in watches:
                 one(epoch, epochs, row, network)
@@ -203,7 +204,7 @@ def interruptible(epochs, progress, watch):
             tqdm.write("training was stopped: network and history are those so far")
 
 
-def freeze(network, row, frozen, healthy, when):
+def freeze(network, row, frozen, healthy, epoch, learning_rate):
     """Return a record with NaN for all replicas that have ever not been finite.
 
     They are noted in `frozen` and keep the parameters of their last finite record, in
@@ -212,8 +213,8 @@ def freeze(network, row, frozen, healthy, when):
     frozen |= ~np.isfinite(sum(row.values()))
     if frozen.ndim == 0 and frozen:
         raise DivergenceError(
-            f"the loss stopped being finite {when}: try a smaller learning rate or a "
-            "decaying schedule"
+            f"the loss stopped being finite in epoch {epoch} at learning rate "
+            f"{learning_rate:g}: try a smaller learning rate or a decaying schedule"
         )
     network.parameters[frozen] = healthy[frozen]
     healthy[...] = network.parameters

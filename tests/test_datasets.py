@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 from dataclasses import replace
 
@@ -8,21 +9,20 @@ from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 from data.matfile import DATA, VARIABLES, DatasetError, digest, ledger
+from helpers import datasets
 from helpers.datasets import (
-    NAMES,
     Dataset,
     hold_out,
     jitter,
     load,
-    load_all,
     minibatch,
     subsample,
 )
 
 SIZES = {
-    "Peaks": (2, 5, 25000, 6250),
-    "SwissRoll": (2, 2, 20000, 5000),
-    "GMM": (5, 5, 25000, 6250),
+    "Peaks": [2, 5, 25000, 6250],
+    "SwissRoll": [2, 2, 20000, 5000],
+    "GMM": [5, 5, 25000, 6250],
 }
 
 
@@ -38,8 +38,8 @@ def toy(**changes):
     return {v: a for v, a in (arrays | changes).items() if a is not None}
 
 
-def changed(variable, index, value, dtype=np.float64):
-    array = toy()[variable].astype(dtype)
+def changed(variable, index, value):
+    array = toy()[variable].astype(float)
     array[index] = value
     return {variable: array}
 
@@ -52,114 +52,87 @@ def mat(arrays, **options):
 
 @pytest.fixture
 def reading(tmp_path):
-    """Load file content; whatever happens, the file must stay as it was."""
-    path = tmp_path / "ToyData.mat"
+    """Return a function that loads a file with this content."""
 
     def read(content):
-        path.write_bytes(content)
-        try:
-            return load("Toy", tmp_path)
-        finally:
-            assert path.read_bytes() == content
-            assert list(tmp_path.iterdir()) == [path]
+        (tmp_path / "ToyData.mat").write_bytes(content)
+        return load("Toy", tmp_path)
 
     return read
 
 
 def refusal(reading, content):
-    with pytest.raises(DatasetError, match=r"^\S*ToyData\.mat") as caught:
+    with pytest.raises(DatasetError, match=r"^\S*ToyData\.mat.*\.$") as caught:
         reading(content)
-    message = str(caught.value)
-    assert message.endswith(".")
-    assert "\n" not in message
-    return message
+    return str(caught.value)
 
 
 def same(dataset, arrays):
+    assert {getattr(dataset, v).dtype for v in VARIABLES} == {np.dtype(np.float32)}
     return all(np.array_equal(getattr(dataset, v), arrays[v]) for v in VARIABLES)
 
 
 # --- good files
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_our_files_are_recognised(name, our_data):
-    data = load(name, our_data)
-    assert (
-        data.features,
-        data.classes,
-        data.Yt.shape[1],
-        data.Yv.shape[1],
-    ) == SIZES[name]
-    assert data.source == f"drawn by data/recipes.py, seed {data.seed}"
-    assert 0.93 < data.ceiling < 0.98
-    assert list(data.summary.values()) == [*SIZES[name], data.ceiling, data.source]
-
-
-def test_all_three_are_loaded_by_name():
-    assert {name: data.name for name, data in load_all().items()} == {
-        name: name for name in NAMES
-    }
+def test_our_files_are_recognised(our_data):
+    for name, data in datasets.load_all(our_data).items():
+        assert data.name == name
+        assert data.source == f"drawn by data/recipes.py, seed {data.seed}"
+        assert 0.93 < data.ceiling < 0.98
+        values = [*SIZES[name], data.ceiling, data.source]
+        assert list(data.summary.values()) == values
+    assert datasets.load_all().keys() == SIZES.keys()
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-@pytest.mark.parametrize("dtype", ["f4", "f8", "i1", "u1", "i4", "u8"])
-def test_any_type_of_number_becomes_float32(reading, dtype, compressed):
-    arrays = toy(Yv=toy()["Yt"][:, :6])
-    saved = {v: a.astype(dtype) for v, a in arrays.items()}
-    data = reading(mat(saved, do_compression=compressed))
-    assert same(data, arrays)
-    assert all(getattr(data, v).dtype == np.float32 for v in VARIABLES)
-
-
-def test_logical_labels_are_accepted(reading):
-    assert same(reading(mat(toy(Ct=toy()["Ct"] > 0))), toy())
-
-
-def test_other_variables_are_ignored(reading):
+def test_any_type_of_number_becomes_float32_and_others_are_ignored(reading, compressed):
     other = {"note": "text", "options": {"rate": 0.1}, "cells": [1, "two"]}
-    assert same(reading(mat(other | toy())), toy())
-    assert same(reading(mat(toy() | other, do_compression=True)), toy())
+    arrays = toy(Yv=toy()["Yt"][:, :6])
+    for dtype in ("f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"):
+        saved = {v: a.astype(dtype) for v, a in arrays.items()}
+        saved = {**other, **saved, "C": saved["Ct"] + 1j, "last": 1}
+        assert same(reading(mat(saved, do_compression=compressed)), arrays)
+    assert same(reading(mat(toy(Ct=toy()["Ct"] > 0))), toy())
+    nearly = toy(Ct=toy()["Ct"] * (1 - 1e-12))
+    assert same(reading(mat(nearly)), toy())
 
 
-def test_big_endian_files_are_read(reading):
+def test_what_only_matlab_writes(reading):
+    """The other order of bytes, names in UTF-8, and tables or strings, here `Yt`."""
+
     def element(kind, data):
         return struct.pack(">II", kind, len(data)) + data + bytes(-len(data) % 8)
 
     def variable(name, array):
-        parts = (
-            element(6, struct.pack(">II", 7, 0)),
-            element(5, struct.pack(">ii", *array.shape)),
-            element(1, name.encode()),
-            element(7, array.astype(">f4").tobytes(order="F")),
-        )
-        return element(14, b"".join(parts))
+        flags, size = struct.pack(">II", 7, 0), struct.pack(">ii", *array.shape)
+        numbers = array.astype(">f4").tobytes(order="F")
+        parts = (6, flags), (5, size), (16, name.encode()), (7, numbers)
+        return element(14, b"".join(element(*part) for part in parts))
 
     header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI"
-    content = header + b"".join(variable(v, a) for v, a in toy().items())
-    assert same(reading(content), toy())
+    content = [variable(v, a) for v, a in toy().items()]
+    assert same(reading(header + b"".join(content)), toy())
+    flags = element(6, struct.pack(">II", 17, 0))
+    content[0] = element(14, flags + element(1, b"Yt"))
+    message = refusal(reading, header + b"".join(content))
+    assert "Yt must be a full matrix of real numbers, found opaque" in message
 
 
-def test_a_users_own_file_has_no_ceiling(tmp_path):
-    savemat(tmp_path / "PeaksData.mat", toy())
-    (tmp_path / "ceilings.csv").write_bytes((DATA / "ceilings.csv").read_bytes())
-    data = load("Peaks", tmp_path)
-    assert data.ceiling is None
-    assert data.source == "user's file PeaksData.mat, best possible accuracy unknown"
-
-
-def test_our_file_is_known_by_its_numbers_alone(tmp_path):
+def test_a_file_is_known_by_its_numbers_alone(tmp_path):
     """Saved anew it is ours still; with one number changed, or no list, it is not."""
     ours = load("SwissRoll")
     arrays = {v: getattr(ours, v).copy() for v in VARIABLES}
-    ceilings = tmp_path / "ceilings.csv"
     savemat(tmp_path / "MineData.mat", arrays)
+    assert ledger(tmp_path) == {}
     assert load("Mine", tmp_path).ceiling is None
-    ceilings.write_bytes((DATA / "ceilings.csv").read_bytes())
+    (tmp_path / "ceilings.csv").write_bytes((DATA / "ceilings.csv").read_bytes())
     assert load("Mine", tmp_path).ceiling == ours.ceiling
     arrays["Yv"][1, 7] = np.nextafter(arrays["Yv"][1, 7], np.float32(9))
     savemat(tmp_path / "MineData.mat", arrays)
-    assert load("Mine", tmp_path).ceiling is None
+    data = load("Mine", tmp_path)
+    assert data.ceiling is None
+    assert data.source == "user's file MineData.mat, best possible accuracy unknown"
 
 
 def test_digest_depends_on_each_array_and_its_shape():
@@ -171,88 +144,65 @@ def test_digest_depends_on_each_array_and_its_shape():
 # --- bad files
 
 
-def test_a_missing_file_says_how_to_get_it(tmp_path):
-    with pytest.raises(DatasetError, match=r"PeaksData\.mat does not exist.*make data"):
-        load("Peaks", tmp_path)
-
-
-def test_a_folder_in_place_of_a_file(tmp_path):
+def test_what_cannot_be_opened(tmp_path):
+    with pytest.raises(DatasetError, match=r"ToyData\.mat does not exist.*make data"):
+        load("Toy", tmp_path)
     (tmp_path / "ToyData.mat").mkdir()
     with pytest.raises(DatasetError, match=r"ToyData\.mat cannot be opened"):
         load("Toy", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("content", "phrase"),
-    [
-        (b"", "is not a .mat file"),
-        (b"x, y\n1, 2\n" * 99, "is not a .mat file"),
-        (bytes(5000), "is not a .mat file"),
-        (mat({"Yt": np.eye(3)}, format="4"), "is not a .mat file"),
-        (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM\x89HDF", "save(..., '-v7')"),
-        (bytes(4) + mat(toy())[4:], "is not a .mat file"),
-        (mat({}), "found no variables"),
-    ],
-)
-def test_other_kinds_of_files(reading, content, phrase):
-    assert phrase in refusal(reading, content)
-
-
+OTHER = [
+    (b"", "is not a .mat file"),
+    (b"x, y\n1, 2\n" * 99, "is not a .mat file"),
+    (mat({"Yt": np.eye(3)}, format="4"), "is not a .mat file"),
+    (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM\x89HDF", "save(..., '-v7')"),
+    (bytes(4) + mat(toy())[4:], "is not a .mat file"),
+    (b"MAT\0" + mat(toy())[4:], "is not a .mat file"),
+    (mat({}), "Yt must be there once, found no variables"),
+    (mat(toy()) + mat(toy())[128:], "Yt must be there once, found Yt, Ct, Yv, Cv, Yt"),
+]
 RAGGED = toy()["Ct"][:, np.arange(12) * 0]
+ALL = slice(None)
 BAD = [
-    ("Ct", {"Ct": None}, "Ct must be there once, found Yt, Yv, Cv"),
-    ("Yt", {"Yt": np.zeros((3, 12, 2))}, "shape (3, 12, 2)"),
-    ("Yt", {"Yt": np.zeros((3, 0))}, "shape (3, 0)"),
-    ("Yt", {"Yt": toy()["Yt"] + 1j}, "found complex"),
-    ("Yt", {"Yt": "peaks"}, "found char"),
-    ("Yt", {"Yt": {"x": 1}}, "found struct"),
-    ("Cv", {"Cv": np.array([1, "a"], dtype=object)}, "found cell"),
-    ("Ct", {"Ct": csc_matrix(toy()["Ct"])}, "found sparse"),
-    ("Ct", {"Ct": csc_matrix(toy()["Ct"] > 0)}, "found sparse"),
-    ("Yt", changed("Yt", (1, [4, 9]), np.nan), "2 entries"),
-    ("Yt", changed("Yt", (1, [4, 9]), np.nan), "first in column 5"),
-    ("Yv", changed("Yv", (0, 0), -np.inf), "1 entries"),
-    ("Yv", changed("Yv", (0, 5), 1e39), "too large for float32, the first in column 6"),
-    ("Cv", changed("Cv", (0, 2), np.nan), "first in column 3"),
-    ("Ct", {"Ct": toy()["Ct"][:, :11]}, "Yt and Ct must have equally many columns"),
-    ("Cv", {"Yv": toy()["Yv"].T}, "Yv and Cv must have equally many columns"),
-    ("Yv", {"Yv": np.zeros((4, 6))}, "Yt and Yv must have equally many rows"),
-    ("Cv", {"Cv": np.eye(3)[:, [0, 1, 2, 0, 1, 2]]}, "not 2 and 3"),
-    ("Ct", {"Ct": np.arange(12)[None] % 2}, "one-hot"),
-    ("Ct", changed("Ct", (slice(None), 3), 0.5), "first is column 4"),
-    ("Ct", changed("Ct", (slice(None), 3), 1), "found 1 columns"),
-    ("Cv", changed("Cv", (slice(None), 0), [2, -1]), "first is column 1"),
-    ("Ct", {"Ct": RAGGED}, "found [12, 0] samples per class"),
-    ("Ct", {"Ct": np.ones((1, 12)), "Cv": np.ones((1, 6))}, "found [12] samples"),
+    ({"Ct": None}, "Ct must be there once, found Yt, Yv, Cv"),
+    ({"Yt": np.zeros((3, 12, 2))}, "Yt must be a matrix .* shape (3, 12, 2)"),
+    ({"Yt": np.zeros((3, 0))}, "Yt must be a matrix .* shape (3, 0)"),
+    ({"Yt": toy()["Yt"] + 1j}, "Yt .* found complex"),
+    ({"Yt": "peaks"}, "Yt .* found char"),
+    ({"Cv": np.array([1, "a"], dtype=object)}, "Cv .* found cell"),
+    ({"Ct": csc_matrix(toy()["Ct"])}, "Ct .* found sparse"),
+    (changed("Yt", (1, [4, 9]), np.nan), "Yt .* 2 entries .* first in column 5"),
+    (changed("Yv", (0, 5), 1e39), "Yv .* too large for float32, .* column 6"),
+    ({"Ct": toy()["Ct"][:, :11]}, "Yt and Ct must have equally many columns"),
+    ({"Yv": toy()["Yv"].T}, "Yv and Cv must have equally many columns"),
+    ({"Yv": np.zeros((4, 6))}, "Yt and Yv must have equally many rows"),
+    ({"Cv": np.eye(3)[:, np.arange(6) % 3]}, "Ct and Cv .* rows, not 2 and 3"),
+    ({"Ct": np.arange(12)[None] % 2}, "Ct must be one-hot"),
+    (changed("Ct", (ALL, 3), 0.5), "Ct .* 1 columns .* first is column 4"),
+    (changed("Cv", (ALL, 0), [2, -1]), "Cv .* first is column 1"),
+    ({"Ct": RAGGED}, "Ct .* found [12, 0] samples per class"),
+    ({"Ct": np.ones((1, 12)), "Cv": np.ones((1, 6))}, "Ct .* found [12] samples"),
 ]
 
 
-@pytest.mark.parametrize(("variable", "changes", "phrase"), BAD)
-def test_bad_arrays_are_named(reading, variable, changes, phrase):
-    message = refusal(reading, mat(toy(**changes)))
-    assert variable in message
-    assert phrase in message
-
-
-def test_a_variable_saved_twice(reading):
-    once = mat(toy())
-    assert "Yt must be there once" in refusal(reading, once + mat(toy())[128:])
+@pytest.mark.parametrize(
+    ("content", "words"), [*OTHER, *((mat(toy(**new)), words) for new, words in BAD)]
+)
+def test_what_is_wrong_is_said(reading, content, words):
+    pattern = ".*".join(map(re.escape, words.split(".*")))
+    assert re.search(pattern, refusal(reading, content))
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_every_truncation_is_noticed(reading, compressed):
-    content = mat(toy(), do_compression=compressed)
-    for length in np.linspace(0, len(content) - 1, 200).astype(int):
-        refusal(reading, content[:length])
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_corrupt_bytes_are_refused_or_harmless(reading, compressed):
+def test_truncated_and_corrupt_files_are_refused_or_harmless(reading, compressed):
     """Compressed variables carry a checksum: what loads from them is unchanged."""
     content = mat(toy(), do_compression=compressed)
+    for length in np.linspace(0, len(content) - 1, 100).astype(int):
+        refusal(reading, content[:length])
     rng = np.random.default_rng(1)
     refused = 0
-    for _ in range(800):
+    for _ in range(400):
         damaged = np.frombuffer(content, np.uint8).copy()
         where = rng.integers(damaged.size, size=rng.choice([1, 1, 2, 5, 20]))
         damaged[where] = rng.choice([0, 1, 255, rng.integers(256)], size=where.size)
@@ -263,36 +213,23 @@ def test_corrupt_bytes_are_refused_or_harmless(reading, compressed):
         else:
             assert isinstance(data, Dataset)
             assert not compressed or same(data, toy())
-    assert refused > 250
+    assert refused > 125
 
 
-@pytest.mark.parametrize("kind", [0, 8, 14, 15, 19, 250])
-def test_element_types_that_crash_scipy(reading, kind):
-    """An element type without meaning must not reach SciPy's reader."""
+def test_elements_of_unknown_types_are_refused(reading):
     content = mat(toy())
     numbers = content.index(toy()["Yt"].tobytes(order="F")) - 8
-    damaged = content[:numbers] + bytes([kind]) + content[numbers + 1 :]
-    assert "Yt has elements of types" in refusal(reading, damaged)
+    for kind in (0, 8, 14, 15, 19, 250):
+        damaged = content[:numbers] + bytes([kind]) + content[numbers + 1 :]
+        assert "is truncated or damaged" in refusal(reading, damaged)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "dataset,ceiling\nToy,0.9\n",
-        "sha256,ceiling,seed\nabc,high,1\n",
-        "sha256,ceiling,seed\nabc\n",
-        "sha256,ceiling,seed\n" + "a" * 200_000,
-    ],
-)
-def test_a_broken_list_of_ceilings_is_named(tmp_path, text):
+@pytest.mark.parametrize("row", ["abc,high,1", "abc", "a" * 200_000])
+def test_a_broken_list_of_ceilings_is_named(tmp_path, row):
     savemat(tmp_path / "ToyData.mat", toy())
-    (tmp_path / "ceilings.csv").write_text(text)
+    (tmp_path / "ceilings.csv").write_text(f"sha256,ceiling,seed\n{row}\n")
     with pytest.raises(DatasetError, match=r"ceilings\.csv: expected the columns"):
         load("Toy", tmp_path)
-
-
-def test_without_a_list_nothing_is_known(tmp_path):
-    assert ledger(tmp_path) == {}
 
 
 # --- drawing samples
@@ -310,93 +247,34 @@ def is_paired(X, C):
     return np.array_equal(X[0], -X[1]) and np.array_equal(C[1], X[0] % 3 == 0)
 
 
-def test_subsample_is_random_without_repetition(numbered):
-    few = subsample(numbered, 200, np.random.default_rng(1))
-    assert few.Yt.shape == few.Ct.shape == (2, 200)
-    assert np.unique(few.Yt[0]).size == 200
-    assert few.Yt[0].max() > 900
-    assert np.any(np.diff(few.Yt[0]) < 0)
-    assert is_paired(few.Yt, few.Ct)
-
-
-def test_subsample_keeps_validation_and_provenance(numbered):
-    few = subsample(numbered, 200, np.random.default_rng(1))
-    assert few.Yv is numbered.Yv
-    assert few.Cv is numbered.Cv
-    assert (few.name, few.ceiling, few.source) == (
-        numbered.name,
-        numbered.ceiling,
-        numbered.source,
-    )
-    assert numbered.Yt.shape == (2, 1000)
-
-
-def test_subsample_follows_its_generator(numbered):
-    one, again, other = (
-        subsample(numbered, 50, np.random.default_rng(seed)).Yt for seed in (1, 1, 2)
-    )
-    assert np.array_equal(one, again)
-    assert not np.array_equal(one, other)
-
-
-def test_subsample_may_take_all(numbered):
-    every = subsample(numbered, 1000, np.random.default_rng(1))
-    assert np.array_equal(np.sort(every.Yt[0]), numbered.Yt[0])
-
-
-def test_hold_out_splits_the_training_samples(numbered):
-    split = hold_out(numbered, 0.2, np.random.default_rng(1))
-    assert split.Yt.shape == split.Ct.shape == (2, 800)
-    assert split.Yv.shape == split.Cv.shape == (2, 200)
-    together = np.concatenate([split.Yt[0], split.Yv[0]])
-    assert np.array_equal(np.sort(together), numbered.Yt[0])
-    assert is_paired(split.Yt, split.Ct)
-    assert is_paired(split.Yv, split.Cv)
-    assert numbered.Yt.shape == (2, 1000)
-
-
-def test_hold_out_is_random_and_follows_its_generator(numbered):
-    one, again, other = (
-        hold_out(numbered, 0.2, np.random.default_rng(seed)).Yv[0] for seed in (1, 1, 2)
-    )
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda data, rng: subsample(data, 200, rng).Yt,
+        lambda data, rng: hold_out(data, 0.2, rng).Yv,
+        lambda data, rng: minibatch(data, 200, rng)[0],
+    ],
+)
+def test_draws_are_random_without_repetition_and_follow_their_generator(numbered, draw):
+    one, again, other = (draw(numbered, np.random.default_rng(s))[0] for s in (1, 1, 2))
+    assert np.unique(one).size == one.size == 200
     assert np.array_equal(one, again)
     assert not np.array_equal(np.sort(one), np.sort(other))
     assert one.min() < 100
     assert one.max() > 900
+    assert np.any(np.diff(one) < 0)
+    assert numbered.Yt.shape == (2, 1000)
 
 
-def test_hold_out_never_shows_the_validation_samples(numbered):
-    secret = replace(numbered, Yv=numbered.Yv + np.nan, Cv=numbered.Cv + np.nan)
-    split = hold_out(secret, 0.5, np.random.default_rng(1))
-    assert all(np.isfinite(getattr(split, v)).all() for v in VARIABLES)
-    assert np.isnan(secret.Yv).all()
-    assert (split.name, split.ceiling, split.source) == (
-        numbered.name,
-        numbered.ceiling,
-        numbered.source,
-    )
-
-
-@pytest.mark.parametrize(
-    ("part", "judged"), [(0.25, 250), (0.3336, 334), (0.0006, 1), (0.0001, 1)]
-)
-def test_hold_out_takes_the_part_it_is_told_but_at_least_one(numbered, part, judged):
-    split = hold_out(numbered, part, np.random.default_rng(1))
-    assert (split.Yt.shape[1], split.Yv.shape[1]) == (1000 - judged, judged)
-
-
-@pytest.mark.parametrize("m", [-1, 0, 1001])
-@pytest.mark.parametrize("draw", [subsample, minibatch])
-def test_impossible_numbers_of_samples(numbered, draw, m):
-    with pytest.raises(DatasetError, match=rf"Toy: Yt has 1000 .* not {m}\."):
-        draw(numbered, m, np.random.default_rng(1))
-
-
-def test_minibatch_is_paired_and_double_precision(numbered):
+def test_subsamples_and_minibatches_keep_pairs_and_the_rest(numbered):
+    few = subsample(numbered, 200, np.random.default_rng(1))
+    assert is_paired(few.Yt, few.Ct)
+    assert replace(few, Yt=numbered.Yt, Ct=numbered.Ct) == numbered
+    every = subsample(numbered, 1000, np.random.default_rng(1))
+    assert np.array_equal(np.sort(every.Yt[0]), numbered.Yt[0])
     X, C = minibatch(numbered, 64, np.random.default_rng(1))
     assert X.dtype == C.dtype == np.float64
     assert X.shape == C.shape == (2, 64)
-    assert np.unique(X[0]).size == 64
     assert is_paired(X, C)
 
 
@@ -415,3 +293,26 @@ def test_jitter_moves_copies_of_each_sample_by_a_part_of_each_deviation(numbered
 def test_jitter_without_noise_copies(numbered):
     same = jitter(numbered, 0, 1, np.random.default_rng(1))
     assert np.array_equal(same.Yt, numbered.Yt)
+
+
+def test_hold_out_splits_the_training_samples_and_never_shows_the_others(numbered):
+    secret = replace(numbered, Yv=numbered.Yv + np.nan, Cv=numbered.Cv + np.nan)
+    split = hold_out(secret, 0.2, np.random.default_rng(1))
+    together = np.concatenate([split.Yt[0], split.Yv[0]])
+    assert np.array_equal(np.sort(together), numbered.Yt[0])
+    assert is_paired(split.Yt, split.Ct)
+    assert is_paired(split.Yv, split.Cv)
+    assert (split.name, split.ceiling, split.seed) == ("Toy", 0.9, 4)
+    for part, judged in ((0.25, 250), (0.3336, 334), (0.0006, 1), (0.0001, 1)):
+        split = hold_out(numbered, part, np.random.default_rng(1))
+        assert (split.Yt.shape[1], split.Yv.shape[1]) == (1000 - judged, judged)
+    for part in (0, 1, -0.1, 0.9999):
+        with pytest.raises(DatasetError, match=r"Toy: part = .* cannot be held out"):
+            hold_out(numbered, part, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("draw", [subsample, minibatch])
+def test_impossible_numbers_of_samples(numbered, draw):
+    for m in (-1, 0, 1001):
+        with pytest.raises(DatasetError, match=rf"Toy: Yt has 1000 .* not {m}\."):
+            draw(numbered, m, np.random.default_rng(1))

@@ -1,6 +1,7 @@
 """The comparison of runs under imitated processors finds what it should."""
 
 import inspect
+import os
 
 import digests
 import nbformat
@@ -14,62 +15,46 @@ from helpers.layers import OutputLayer
 from helpers.network import Network
 
 HOLDS, NOT, OPEN = "holds", "does not hold", "undecided"
-
-
-def runs(**changes):
-    """Two runs of six verdicts, the other with some changed."""
-    ours = {("5", f"n{n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(6)}
-    theirs = ours | {("5", claim): word for claim, word in changes.items()}
-    return {robust.HERE: ours, "other": {k: v for k, v in theirs.items() if v}}
+FILES = {"5_x, 9 trainings": "c" * 64, "a.csv": "d" * 64}
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("verdicts", "files", "shown"),
     [
-        ({}, []),
-        ({"n0": OPEN}, [OPEN]),
-        ({"n2": HOLDS, "n5": NOT}, [HOLDS, NOT]),
-        ({"n1": None}, ["missing"]),
-        ({"more": HOLDS}, [HOLDS]),
+        ({}, {}, []),
+        ({"n0": OPEN}, {}, ["n0"]),
+        ({"n2": HOLDS, "n5": None}, {}, ["n2", "n5", "missing"]),
+        ({"more": HOLDS}, {}, ["more", "missing"]),
+        ({}, {"a.csv": "e" * 64}, ["a.csv", "e" * 12]),
+        ({}, {"5_x, 9 trainings": "e" * 64}, ["e" * 12]),
     ],
 )
-def test_what_differs_is_listed_and_nothing_else(changes, expected):
-    found = robust.differing(runs(**changes))
-    assert [claim for _, claim in found.index] == [*changes]
-    assert found["other"].tolist() == expected
-
-
-def test_everything_is_the_same_or_it_fails():
-    files = {"5_x, 9 trainings": "c" * 64, "a.csv": "d" * 64}
-    same = {robust.HERE: files, "other": files}
-    text, fine = robust.comparison(runs(), same)
-    assert fine
+def test_everything_is_the_same_or_it_fails(verdicts, files, shown):
+    ours = {("5", f"n{n}"): (HOLDS, NOT, OPEN)[n % 3] for n in range(6)}
+    theirs = ours | {("5", claim): word for claim, word in verdicts.items()}
+    runs = {robust.HERE: ours, "other": {k: v for k, v in theirs.items() if v}}
+    made = {robust.HERE: FILES, "other": FILES | files}
+    text, same = robust.comparison(runs, made)
     assert "2 runs, each with 6 verdicts (2 times holds, 2 times does not hold" in text
     assert "1 files, and the trainings of 1 notebooks" in text
     assert f"5_x, 9 trainings: {'c' * 64}" in text
-    assert text.endswith("The same everywhere.")
-    for name in files:
-        text, fine = robust.comparison(
-            runs(), same | {"other": files | {name: "e" * 64}}
-        )
-        assert not fine
-        assert "e" * 12 in text
-        assert text.endswith("FAIL")
-    text, fine = robust.comparison(runs(n0=NOT), same)
-    assert not fine
-    assert "n0" in text
+    assert same == (not shown)
+    assert text.endswith("The same everywhere." if same else "FAIL")
+    assert all(part in text for part in shown)
+    assert [claim for _, claim in robust.differing(runs).index] == [*verdicts]
 
 
 def test_what_a_run_made_is_read_whatever_the_order_of_its_trainings(tmp_path):
-    folders = [tmp_path / name for name in ("one", "other", "third")]
     figures = "build/quick/figures" if robust.QUICK else "figures"
+    folders = [tmp_path / name for name in ("one", "other", "third")]
     for folder, lines in zip(folders, ("a b", "b a", "a c"), strict=True):
-        (folder / figures).mkdir(parents=True)
-        (folder / "build" / "digests").mkdir(parents=True)
-        (folder / figures / "x.csv").write_text("1")
-        for path in robust.documents():
-            (folder / path).write_text("2")
-        (folder / "build" / "digests" / "5_x.txt").write_text(lines)
+        for name, text in {
+            f"{figures}/x.csv": "1",
+            **dict.fromkeys(robust.documents(), "2"),
+            "build/digests/5_x.txt": lines,
+        }.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
     one, other, third = (robust.made(folder, "") for folder in folders)
     assert set(robust.made(folders[0], "56")) == {"5_x, 2 trainings"}
     assert robust.made(folders[0], "6") == {}
@@ -95,21 +80,18 @@ def test_a_training_is_noted_with_its_parameters_and_history(tmp_path, blobs):
 
 
 def test_verdicts_are_read_from_the_notebooks(tmp_path):
-    outputs = [
+    words = {"a": (True, HOLDS), "b": (False, NOT), "c": (None, OPEN)}
+    outputs = [new_output("stream", text="no")] + [
         new_output("display_data", metadata={"verdict": {"claim": c, "holds": holds}})
-        for c, holds in (("a", True), ("b", False), ("c", None))
+        for c, (holds, _) in words.items()
     ]
-    cells = [new_code_cell("x", outputs=[*outputs, new_output("stream", text="no")])]
-    path = tmp_path / "3_x.ipynb"
-    nbformat.write(new_notebook(cells=cells), path)
-    assert robust.verdicts([path]) == {
-        ("3_x", "a"): HOLDS,
-        ("3_x", "b"): NOT,
-        ("3_x", "c"): OPEN,
-    }
+    cells = [new_code_cell("x", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "3_x.ipynb")
+    expected = {("3_x", claim): word for claim, (_, word) in words.items()}
+    assert robust.verdicts([tmp_path / "3_x.ipynb"]) == expected
 
 
-def test_imitations_are_single_ones_and_one_of_both():
+def test_imitations_are_single_ones_and_one_of_both_that_change_something(monkeypatch):
     names = robust.imitations(["X", "Y"])
     assert next(iter(names)) == "Nehalem and plain loops"
     assert names["Nehalem and plain loops"] == {
@@ -120,10 +102,7 @@ def test_imitations_are_single_ones_and_one_of_both():
     }
     assert len(names) == 4
     assert set(robust.imitations([])) == {"Nehalem", "Sandybridge"}
-
-
-def test_what_changes_nothing_is_no_imitation(monkeypatch):
-    assert robust.effective({"none": {}, "words": {"MAKEFLAGS": "k"}}) == {}
+    assert robust.effective({"none": {}}) == {}
     monkeypatch.setattr(robust, "processor", lambda settings: settings.get("A", "real"))
     settings = {"same": {"A": "real"}, "other": {"A": "old"}}
     assert robust.effective(settings) == {"other": {"A": "old"}}
@@ -140,28 +119,27 @@ def test_a_second_copy_keeps_what_was_executed_and_takes_what_was_changed(
     tmp_path, monkeypatch
 ):
     root, copy = tmp_path / "root", tmp_path / "copy"
-    (root / "helpers").mkdir(parents=True)
-    (root / "helpers" / "old.py").write_text("1")
-    (root / "Makefile").write_text("1")
+    make = root / "Makefile", copy / "Makefile"
+    for path in (root / "helpers", copy / "build"):
+        path.mkdir(parents=True)
+    make[0].touch()
+    os.utime(make[0], (1, 1))
     monkeypatch.setattr(robust, "ROOT", root)
     monkeypatch.setattr(robust, "COPIED", ("Makefile", "helpers"))
-    robust.copy_project([copy])
-    (copy / "build").mkdir()
-    date = (copy / "Makefile").stat().st_mtime
-    assert date == (root / "Makefile").stat().st_mtime
-    (root / "helpers" / "old.py").rename(root / "helpers" / "new.py")
-    robust.copy_project([copy])
-    assert [path.name for path in (copy / "helpers").iterdir()] == ["new.py"]
-    assert (copy / "build").is_dir()
-    assert (copy / "Makefile").stat().st_mtime == date
+    for name in ("old.py", "new.py"):
+        (root / "helpers" / name).touch()
+        robust.copy_project([copy])
+        (root / "helpers" / name).unlink()
+        assert [path.name for path in (copy / "helpers").iterdir()] == [name]
+        assert [path.stat().st_mtime for path in make] == [1, 1]
+        assert (copy / "build").is_dir()
 
 
 def test_a_run_knows_nothing_of_the_make_that_asked(monkeypatch):
     monkeypatch.setenv("MAKEFLAGS", "k")
     monkeypatch.setenv("MAKELEVEL", "1")
     found = robust.surroundings({"OPENBLAS_CORETYPE": "Nehalem"})
-    assert "MAKEFLAGS" not in found
-    assert "MAKELEVEL" not in found
+    assert not {"MAKEFLAGS", "MAKELEVEL"} & set(found)
     assert found["OPENBLAS_CORETYPE"] == "Nehalem"
 
 
@@ -178,16 +156,12 @@ def test_an_unknown_imitation_or_chapter_is_refused_and_not_passed_over(
     monkeypatch.setattr(robust, "QUICK", True)
     assert robust.chosen(known, []) == {"A": {"X": "1"}}
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "1_x.ipynb").touch()
+    (tmp_path / "Makefile").write_text("build/%:\n\t@false\n")
     with pytest.raises(ValueError, match=r"CHAPTERS: no notebook .* '9'"):
         robust.execute(tmp_path, {}, "9")
+    with pytest.raises(ValueError, match="a notebook fails in"):
+        robust.execute(tmp_path, {}, "")
     monkeypatch.setattr(robust, "effective", lambda settings: {})
     assert robust.main("", []) == 1
     assert capsys.readouterr().out.startswith("make: NumPy and OpenBLAS")
-
-
-def test_a_notebook_that_fails_is_told_in_a_sentence(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "1_x.ipynb").touch()
-    (tmp_path / "Makefile").write_text("build/%:\n\t@false\n")
-    with pytest.raises(ValueError, match="a notebook fails in"):
-        robust.execute(tmp_path, {}, "")
