@@ -141,17 +141,14 @@ def compile_report(report, chapters, **inputs):
 
 def explain(error, chapters):
     """Say in one line what Typst could not set, with its notebook and cell."""
-    wide = re.search(r"wider than the text: (.*)", error.message)
-    found = re.search(r"┌─ (.+?):(\d+):", error.diagnostic)
+    wide = re.search(r"\w+ wider than the text: (.*)", error.message)
     if wide:
-        where = find(wide[1].strip('"'), chapters)
-    else:
-        where = (Path(found[1]), int(found[2])) if found else None
+        return find(wide[1], chapters) + wide[0]
+    found = re.search(r"┌─ (.+?):(\d+):", error.diagnostic)
     missing = re.search(r"text \"?(.*?)\"? could not be displayed", error.message)
-    said = error.message.removeprefix("assertion failed: ")
-    if missing:
-        said = " and ".join(map(describe, unknown(missing[1]))) or said
-    return place(*where) + said if where else said
+    names = map(describe, unknown(missing[1])) if missing else []
+    said = " and ".join(names) or error.message
+    return (place(Path(found[1]), int(found[2])) if found else "") + said
 
 
 def describe(character):
@@ -171,12 +168,13 @@ def unknown(text):
 
 
 def find(text, chapters):
-    """Return the chapter and the line (from 1) that contain a text, or None."""
+    """Name the notebook and cell whose chapter contains a text, if one does."""
     for path in chapters:
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if text in line.replace(r"\\", "\\"):
-                return path, number
-    return None
+        lines = path.read_text("utf-8").replace("\\\\", "\\").splitlines()
+        for number, line in enumerate(lines, 1):
+            if text in line:
+                return place(path, number)
+    return ""
 
 
 def place(path, line):

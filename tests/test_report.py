@@ -370,7 +370,10 @@ def test_a_caption_belongs_to_the_figure_before_it(cells, reason):
     ("source", "reason"),
     [
         (f"$${'x+' * 90}x$$", "1_x.ipynb, cell 2: equation wider than the text: x"),
-        ("|x" * 40 + "|\n" + "|-" * 40 + "|", "40 columns are too wide for a table"),
+        (
+            "|x" * 40 + "|\n" + "|-" * 40 + "|",
+            "1_x.ipynb, cell 2: table wider than the text: .x., .x.",
+        ),
         ("Figure `nowhere`", "1_x.ipynb, cell 2: .*label `<nowhere>` does not exist"),
         ("漢 and 🎉", "1_x.ipynb, cell 2: the character 漢 .U.6F22, cjk .* in words"),
     ],
