@@ -366,6 +366,9 @@ def test_a_caption_belongs_to_the_figure_before_it(cells, reason):
         typst(markdown("# T"), *cells)
 
 
+WIDE = "|x" * 40 + "|\n" + "|-" * 40 + "|"
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
