@@ -182,7 +182,10 @@ def tries(tried, choices, data, name):
         chance = 100 * data[d].Ct.mean(axis=1).max()
         row = {"dataset (chance)": f"{d} ({chance:.0f} %)", "batch": batch_size}
         for rate, part, (_, one) in zip(rates, right, left[d], strict=False):
-            text = f"{one['worst']:.3f} / {100 * part:.1f}"
+            loss = (
+                f"{one['worst']:.3f}" if one["worst"] < 100 else f"{one['worst']:.0e}"
+            )
+            text = f"{loss} / {100 * part:.1f}"
             text = "diverged" if np.isnan(one["worst"]) else text
             row[f"η = {rate:g}"] = f"**{text}**" if one["chosen"] else text
         rows.append(row)
