@@ -190,8 +190,8 @@ $(report): $(giving) $(call typeset,$(chapters)) report/report.typ
 	@$(bin)/python -m report $@ $(call typeset,$(chapters))
 	@echo "wrote $@"
 
-$(supplement): $(call typeset,$(extra)) $(wildcard figures/benchmark*)
-	@$(bin)/python -m report $@ $(call typeset,$(extra))
+$(supplement): $(call typeset,$(chapters) $(extra)) $(wildcard figures/benchmark*)
+	@$(bin)/python -m report $@ $(call typeset,$(chapters) $(extra))
 	@echo "wrote $@"
 
 .PRECIOUS: $(built)/executed/%.ipynb $(built)/chapters/%.typ

@@ -11,6 +11,7 @@ import numpy as np
 EPS = np.finfo(float).eps
 FIRST_ORDER = (0.95, 1.05)  # without the derivative the residual falls like ε
 SECOND_ORDER = 1.95  # with it, like ε²
+RISE = 0.05  # an order that rises by more as ε falls is not on its way down to 1
 ROUNDING = 100 * EPS  # or, where f is affine, it is rounding noise from the start
 LAST_PLACES = 4 * EPS  # what the rounding of f alone leaves of a difference
 SAME = np.sqrt(EPS)  # two ways to one value differ by far less, mixed replicas by more

@@ -1,6 +1,7 @@
 """`python -m report report.pdf build/chapters/*.typ` binds the chapters.
 
-A PDF called supplement.pdf is bound as the second of the two documents.
+A PDF called supplement.pdf is bound as the second of the two documents, of the chapters
+in a folder called supplement; its last pages list the claims of the other ones too.
 """
 
 import sys
@@ -12,5 +13,9 @@ from report.files import QUICK
 if len(sys.argv) < 3:
     sys.exit("usage: python -m report REPORT.pdf CHAPTER.typ ...")
 path, *chapters = sys.argv[1:]
-marks = {"quick": QUICK, "supplement": Path(path).stem == "supplement"}
-compile_report(path, chapters, **{name: "yes" for name, on in marks.items() if on})
+marks = {"quick": "yes"} if QUICK else {}
+others = []
+if Path(path).stem == "supplement":
+    marks["supplement"] = "yes"
+    others = [one for one in chapters if Path(one).parent.name != "supplement"]
+compile_report(path, [one for one in chapters if one not in others], others, **marks)

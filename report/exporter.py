@@ -111,9 +111,10 @@ def pandoc(nb, name):
         sys.exit(f"{name}.ipynb, {reason}")
 
 
-def compile_report(report, chapters, **inputs):
+def compile_report(report, chapters, others=(), **inputs):
     """Compile chapters into `report`, which is replaced only by a complete PDF.
 
+    `others` are chapters of the other document, whose claims are listed at the end.
     `inputs` are strings for report.typ: `quick` and `supplement`, whatever they say,
     mark a trial and the second of the two documents. The same chapters give the same
     bytes. Notebooks that chapters were made of are attached. Exits with one line when
@@ -122,7 +123,8 @@ def compile_report(report, chapters, **inputs):
     paths = [Path(chapter).resolve() for chapter in chapters]
     sources = [files.ROOT / "notebooks", files.ROOT / "notebooks" / "supplement"]
     made_of = [f / f"{path.stem}.ipynb" for path in paths for f in sources]
-    lists = {"chapters": paths, "notebooks": [one for one in made_of if one.exists()]}
+    lists = {"chapters": paths, "others": [Path(path).resolve() for path in others]}
+    lists["notebooks"] = [path for path in made_of if path.exists()]
     given = {name: json.dumps([*map(str, some)]) for name, some in lists.items()}
     try:
         pdf = typst.compile(

@@ -401,7 +401,7 @@ def regions(data, networks, best, resolution=160, shown=600, columns=3):
         wanted += [key for key in networks if key[0] == name]
         if best(data[name], data[name].Yv[:, :1]) is not None:
             wanted.append((name, "best possible"))
-    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.6)
+    fig, axes = panels(-(-len(wanted) // columns), columns, height=1.52)
     for ax, (name, title) in zip(axes.flat, wanted, strict=False):
         draw_regions(ax, data[name], networks.get((name, title)), best, resolution)
         draw_samples(ax, data[name], shown)

@@ -10,6 +10,7 @@ local HANDED = {label = true, verdict = true, answer = true, provenance = true, 
 local KINDS = {Figure = true, Table = true}
 local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
 local cell, chapter, headings = 0, "", {}
+local section, claims = 0, pandoc.List() -- for the list of claims in the supplement
 
 local function fail(message) error(("cell %d: %s\n"):format(cell, message), 0) end
 local function raw(text) return pandoc.RawBlock("typst", text) end
@@ -198,7 +199,12 @@ local function metadata(name, json)
     fields:insert(key .. ": " .. set_as)
   end
   fields:sort()
-  return raw(("#metadata((%s)) <%s>"):format(table.concat(fields, ", "), name))
+  local entry = table.concat(fields, ", ")
+  if name == "verdict" then
+    claims:insert(("(%s, section: %s),"):format(entry,
+      quote((chapter:match("^%d+") or "") .. (section > 0 and "." .. section or ""))))
+  end
+  return raw(("#metadata((%s)) <%s>"):format(entry, name))
 end
 
 local function folded(code)
@@ -390,7 +396,7 @@ function Pandoc(doc)
       texts[i]:walk{Header = function(h) headings[anchor(pandoc.utils.stringify(h))] = true end}
     end
   end
-  local blocks = pandoc.Blocks{raw("#let authors = (" .. table.concat(names, " ") .. ")")}
+  local blocks = pandoc.Blocks{}
   for i, div in ipairs(doc.blocks) do
     cell = i
     local content = {}
@@ -403,9 +409,14 @@ function Pandoc(doc)
       end
     else
       content = texts[i] or {}
+      for _, block in ipairs(content) do
+        if block.t == "Header" and block.level == 2 then section = section + 1 end
+      end
     end
     blocks:insert(raw("// cell " .. cell))
     blocks:extend(typeset(content))
   end
+  blocks:insert(1, raw("#let authors = (" .. table.concat(names, " ") .. ")"))
+  blocks:insert(2, raw("#let claims = (" .. table.concat(claims, " ") .. ")"))
   return pandoc.Pandoc(blocks)
 end
