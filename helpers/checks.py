@@ -14,21 +14,20 @@ from helpers.network import join
 from helpers.thresholds import (
     CENTRAL_DIFFERENCE,
     EPS,
-    EXACT,  # noqa: F401 - it belongs to those above and below
-    FIRST_ORDER,
     LAST_PLACES,
-    RISE,
     ROUNDING,
     SAME,
-    SECOND_ORDER,
+    STEPS,
     Check,
+    breaks_off,
     conclude,
+    judge,
+    lost,
     name_tests,
     relative_error,
     shape_test,
 )
 
-STEPS = 2.0 ** -np.arange(1, 33)
 DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
 KINKS = "central differences agree, f has kinks: analytic=False is meant"
 RANDOM = "f called twice with the same x differs: draw its random numbers once"
@@ -98,59 +97,6 @@ def taylor_test(f, x, derivative, rng, kind="Taylor"):
     fields = {"steps": STEPS, "residuals": residuals, **judge(residuals, size, zero)}
     measured = (changes / steps)[np.argmin(abs(STEPS - np.sqrt(EPS)))]
     return conclude(kind, claimed, measured, **fields)
-
-
-def judge(residuals, size, zero):
-    """Return verdict, reason, orders and fitted steps for the residuals of f.
-
-    With a wrong derivative the second falls like ε down to the smallest fitted steps,
-    and not ever faster, or breaks off at a plateau of f unless `zero` is claimed. Close
-    to the rounding of values of this `size` only a slope of 1 is told from noise.
-    """
-    (first, second), (low, high) = residuals, FIRST_ORDER
-    noise = max(second[-2:].max(), EPS / 4 * size)  # too small to show curvature
-    affine = second.max() <= ROUNDING * size
-    fitted = fit_range(first if affine else second, noise)
-    orders = order(first, fit_range(first, noise)), order(second, fitted & ~affine)
-    last = order(second, fit_range(second, noise, 3))
-    seen = second.max() > SAME * size or low <= orders[1] <= high
-    falls = max(orders[1], last) < SECOND_ORDER and last < orders[1] + RISE
-    wrong = not zero if breaks_off(second, fitted) else seen and falls
-    verdict, reason = "refused", ""
-    if wrong and not affine:
-        verdict = "FAIL"
-    elif not (affine or orders[1] >= SECOND_ORDER):
-        reason = "too few small steps show f above its rounding: scale x or f"
-    elif not (zero or low <= orders[0] <= high):
-        reason = "the derivative is too small beside the curvature: move x"
-    else:
-        verdict = "pass"
-    return {"verdict": verdict, "reason": reason, "orders": orders, "fitted": fitted}
-
-
-def lost(value):
-    """Return what may be lost where f is zero: a term beside a 1 that cancels."""
-    return EPS if np.linalg.norm(value) < EPS else 0.0
-
-
-def breaks_off(residual, fitted):
-    """Return if the residual ends at once: a smooth one falls to a quarter or so."""
-    last = np.flatnonzero(fitted[:-1])[-1:]
-    return bool((residual[last + 1] < residual[last] / 32).any())
-
-
-def fit_range(residual, noise, length=6):
-    """Choose the steps to fit: the smallest `length` well above the rounding noise."""
-    above = np.flatnonzero(residual > 100 * noise)
-    return np.isin(np.arange(residual.size), above[-length:])
-
-
-def order(residual, fitted):
-    """Return the slope of log residual over log ε on the fitted steps."""
-    fitted = fitted & (residual > 0)
-    if np.count_nonzero(fitted) < 3:
-        return np.nan
-    return float(np.polyfit(np.log(STEPS[fitted]), np.log(residual[fitted]), 1)[0])
 
 
 def central_difference_test(f, x, derivative, rng):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+STEPS = 2.0 ** -np.arange(1, 33)
 EPS = np.finfo(float).eps
 FIRST_ORDER = (0.95, 1.05)  # without the derivative the residual falls like ε
 SECOND_ORDER = 1.95  # with it, like ε²
@@ -82,6 +83,59 @@ def relative_error(a, b):
     """Return ‖a − b‖ over the larger of both norms; 0 if both are zero."""
     size = max(np.linalg.norm(a), np.linalg.norm(b), np.finfo(float).tiny)
     return float(np.linalg.norm(a - b) / size)
+
+
+def judge(residuals, size, zero):
+    """Return verdict, reason, orders and fitted steps for the residuals of f.
+
+    With a wrong derivative the second falls like ε down to the smallest fitted steps,
+    and not ever faster, or breaks off at a plateau of f unless `zero` is claimed. Close
+    to the rounding of values of this `size` only a slope of 1 is told from noise.
+    """
+    (first, second), (low, high) = residuals, FIRST_ORDER
+    noise = max(second[-2:].max(), EPS / 4 * size)  # too small to show curvature
+    affine = second.max() <= ROUNDING * size
+    fitted = fit_range(first if affine else second, noise)
+    orders = order(first, fit_range(first, noise)), order(second, fitted & ~affine)
+    last = order(second, fit_range(second, noise, 3))
+    seen = second.max() > SAME * size or low <= orders[1] <= high
+    falls = max(orders[1], last) < SECOND_ORDER and last < orders[1] + RISE
+    wrong = not zero if breaks_off(second, fitted) else seen and falls
+    verdict, reason = "refused", ""
+    if wrong and not affine:
+        verdict = "FAIL"
+    elif not (affine or orders[1] >= SECOND_ORDER):
+        reason = "too few small steps show f above its rounding: scale x or f"
+    elif not (zero or low <= orders[0] <= high):
+        reason = "the derivative is too small beside the curvature: move x"
+    else:
+        verdict = "pass"
+    return {"verdict": verdict, "reason": reason, "orders": orders, "fitted": fitted}
+
+
+def lost(value):
+    """Return what may be lost where f is zero: a term beside a 1 that cancels."""
+    return EPS if np.linalg.norm(value) < EPS else 0.0
+
+
+def breaks_off(residual, fitted):
+    """Return if the residual ends at once: a smooth one falls to a quarter or so."""
+    last = np.flatnonzero(fitted[:-1])[-1:]
+    return bool((residual[last + 1] < residual[last] / 32).any())
+
+
+def fit_range(residual, noise, length=6):
+    """Choose the steps to fit: the smallest `length` well above the rounding noise."""
+    above = np.flatnonzero(residual > 100 * noise)
+    return np.isin(np.arange(residual.size), above[-length:])
+
+
+def order(residual, fitted):
+    """Return the slope of log residual over log ε on the fitted steps."""
+    fitted = fitted & (residual > 0)
+    if np.count_nonzero(fitted) < 3:
+        return np.nan
+    return float(np.polyfit(np.log(STEPS[fitted]), np.log(residual[fitted]), 1)[0])
 
 
 def conclude(kind, claimed, measured, level=0, **fields):

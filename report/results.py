@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from data.recipes import RECIPES
-from helpers import checks
+from helpers import thresholds
 from report import files
 from report.files import FIGURES
 
@@ -29,9 +29,9 @@ ERRORS = {  # columns, by the kind of test
     "transpose": "transpose",
 }
 LIMITS = {  # of these columns: below them all digits are rounding noise
-    "central": checks.CENTRAL_DIFFERENCE,
-    "complex": checks.EXACT,
-    "transpose": checks.EXACT,
+    "central": thresholds.CENTRAL_DIFFERENCE,
+    "complex": thresholds.EXACT,
+    "transpose": thresholds.EXACT,
 }
 HYPHEN = re.compile(r"(?<=\de)-0?(?=\d)|(?<!\w)-(?=[\d.])")  # where a minus is meant
 
@@ -200,27 +200,27 @@ def wrong_labels(dataset):
 
 def thresholds(name):
     """Save and show what the tests of a derivative require, and why so much."""
-    low, high = checks.FIRST_ORDER
+    low, high = thresholds.FIRST_ORDER
     rows = [
         ("order without derivative", f"{low} to {high}", "it is 1 in theory"),
         (
             "order with derivative",
-            f"≥ {checks.SECOND_ORDER}",
+            f"≥ {thresholds.SECOND_ORDER}",
             "it is 2 in theory, and 1 if the derivative is wrong",
         ),
         (
             "residual, affine function",
-            f"≤ {checks.ROUNDING:.0e}",
+            f"≤ {thresholds.ROUNDING:.0e}",
             "no curvature: only rounding is left",
         ),
         (
             "error of complex step, transpose",
-            f"≤ {checks.EXACT:.0e}",
+            f"≤ {thresholds.EXACT:.0e}",
             "nothing is cut off: only rounding is left",
         ),
         (
             "error of central difference",
-            f"≤ {checks.CENTRAL_DIFFERENCE:.0e}",
+            f"≤ {thresholds.CENTRAL_DIFFERENCE:.0e}",
             "far above what is cut off and rounded at the best step",
         ),
     ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import checks, thresholds
+from helpers import checks, mistakes, thresholds
 from helpers.checks import STEPS
 from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, ResNetLayer
 from helpers.losses import softmax
@@ -91,9 +91,9 @@ JUDGED = {  # both residuals, the size of f, what is said where not zero is clai
 @pytest.mark.parametrize("case", JUDGED.values(), ids=JUDGED)
 def test_orders_and_sizes_decide_the_verdict(case):
     first, second, size, verdict, reason = case
-    found = checks.judge(np.stack([first, second]), size, False)
+    found = thresholds.judge(np.stack([first, second]), size, False)
     assert (found["verdict"], found["reason"]) == (verdict, reason)
-    zero = checks.judge(np.stack([first, second]), size, True)
+    zero = thresholds.judge(np.stack([first, second]), size, True)
     assert zero["verdict"] == ("pass" if reason == SMALL else verdict)
 
 
@@ -105,10 +105,10 @@ def test_an_error_shows_in_six_steps_and_in_the_last_three(before, after, verdic
     residual = 2.0 ** -np.cumsum(11 * [1] + 3 * [before] + 18 * [after])
     residual[16:] = residual[15] / 3
     residual[-2:] = noise = residual[15] / 101
-    assert np.flatnonzero(checks.fit_range(residual, noise)).tolist() == [
+    assert np.flatnonzero(thresholds.fit_range(residual, noise)).tolist() == [
         *range(10, 16)
     ]
-    found = checks.judge(np.stack([STEPS, residual]), 1, False)["verdict"]
+    found = thresholds.judge(np.stack([STEPS, residual]), 1, False)["verdict"]
     assert (found == "FAIL") == (verdict == "FAIL")
 
 
@@ -119,7 +119,7 @@ def test_a_residual_that_breaks_off_shows_an_error_unless_zero(factor, zero):
     residual[cut:] = factor * residual[cut - 1] / 32
     residual[-2:] /= 90
     for claim, verdict in ((True, zero), (False, "FAIL")):
-        found = checks.judge(np.stack([STEPS, residual]), 1, claim)
+        found = thresholds.judge(np.stack([STEPS, residual]), 1, claim)
         assert found["verdict"] == verdict
 
 
@@ -174,15 +174,15 @@ def test_a_hundred_units_in_the_last_place_are_rounding_noise(units, verdict):
 
 
 def test_a_hundred_times_the_noise_is_too_little_to_be_fitted():
-    fitted = checks.fit_range(np.array([400, 200, 100.5, 100.0]), noise=1.0)
+    fitted = thresholds.fit_range(np.array([400, 200, 100.5, 100.0]), noise=1.0)
     assert fitted.tolist() == [True, True, True, False]
 
 
 def test_an_order_needs_three_steps():
     fitted = np.arange(STEPS.size) < 3
-    assert checks.order(STEPS**1.5, fitted) == pytest.approx(1.5)
-    assert np.isnan(checks.order(STEPS**1.5, fitted & (STEPS < 0.5)))
-    assert np.isnan(checks.order(0 * STEPS, fitted))
+    assert thresholds.order(STEPS**1.5, fitted) == pytest.approx(1.5)
+    assert np.isnan(thresholds.order(STEPS**1.5, fitted & (STEPS < 0.5)))
+    assert np.isnan(thresholds.order(0 * STEPS, fitted))
 
 
 # --- central differences --------------------------------------------------------------
@@ -702,5 +702,7 @@ def test_right_derivatives_pass_at_every_scale_and_wrong_ones_fail(scale):
         right = checks.layer_tests("right", HiddenLayer(3, 4), x, source)
         right += checks.layer_tests("right", ResNetLayer(3, 4), x, source)
         assert "FAIL" not in verdicts(right)
-        wrong = checks.layer_tests("wrong", mistakes.ForgottenSkip(3, 4), x, source)
+        wrong = checks.layer_tests(
+            "wrong", mistakes.ForgottenSkip(3, 4, outer=False), x, source
+        )
         assert "FAIL" in verdicts(wrong)
