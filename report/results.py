@@ -17,7 +17,13 @@ import numpy as np
 import pandas as pd
 
 from data.recipes import RECIPES
-from helpers import thresholds
+from helpers.thresholds import (
+    CENTRAL_DIFFERENCE,
+    EXACT,
+    FIRST_ORDER,
+    ROUNDING,
+    SECOND_ORDER,
+)
 from report import files
 from report.files import FIGURES
 
@@ -29,9 +35,9 @@ ERRORS = {  # columns, by the kind of test
     "transpose": "transpose",
 }
 LIMITS = {  # of these columns: below them all digits are rounding noise
-    "central": thresholds.CENTRAL_DIFFERENCE,
-    "complex": thresholds.EXACT,
-    "transpose": thresholds.EXACT,
+    "central": CENTRAL_DIFFERENCE,
+    "complex": EXACT,
+    "transpose": EXACT,
 }
 HYPHEN = re.compile(r"(?<=\de)-0?(?=\d)|(?<!\w)-(?=[\d.])")  # where a minus is meant
 
@@ -200,27 +206,27 @@ def wrong_labels(dataset):
 
 def thresholds(name):
     """Save and show what the tests of a derivative require, and why so much."""
-    low, high = thresholds.FIRST_ORDER
+    low, high = FIRST_ORDER
     rows = [
         ("order without derivative", f"{low} to {high}", "it is 1 in theory"),
         (
             "order with derivative",
-            f"≥ {thresholds.SECOND_ORDER}",
+            f"≥ {SECOND_ORDER}",
             "it is 2 in theory, and 1 if the derivative is wrong",
         ),
         (
             "residual, affine function",
-            f"≤ {thresholds.ROUNDING:.0e}",
+            f"≤ {ROUNDING:.0e}",
             "no curvature: only rounding is left",
         ),
         (
             "error of complex step, transpose",
-            f"≤ {thresholds.EXACT:.0e}",
+            f"≤ {EXACT:.0e}",
             "nothing is cut off: only rounding is left",
         ),
         (
             "error of central difference",
-            f"≤ {thresholds.CENTRAL_DIFFERENCE:.0e}",
+            f"≤ {CENTRAL_DIFFERENCE:.0e}",
             "far above what is cut off and rounded at the best step",
         ),
     ]

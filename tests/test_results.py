@@ -150,3 +150,10 @@ def test_comparisons_are_named_by_their_keys_and_saved_with_their_word():
 )
 def test_minus_signs_are_typeset_and_hyphens_kept(text, typeset):
     assert results.typeset(text) == typeset
+
+
+def test_thresholds_stand_with_their_reasons():
+    shown, _ = markdown(results.thresholds("t"))
+    assert "0.95 to 1.05" in shown
+    assert "≥ 1.95" in shown
+    assert "≤ 1e−13" in shown
