@@ -98,9 +98,9 @@ def test_what_is_compared_with_ours_has_as_many_replicas():
     assert bench.ours("JAX scan") == bench.ours(bench.PLAIN) == "helpers, single"
 
 
-def test_the_appendix_names_the_settings_of_the_benchmark():
-    template = Path(bench.__file__).parents[1] / "report" / "report.typ"
-    text = " ".join(template.read_text("utf-8").split())
+def test_the_supplement_names_the_settings_of_the_benchmark():
+    speed = Path("notebooks", "supplement", "5_speed.ipynb")
+    text = (Path(bench.__file__).parents[1] / speed).read_text("utf-8")
     assert f"Batches hold {BATCH} samples" in text
     assert f"{bench.SEEDS} seeds and {bench.EPOCHS} epochs on two processes" in text
 

@@ -66,8 +66,8 @@ def test_runs_are_performed_by_the_workers(cluster, scheduler, data, monkeypatch
     assert os.getpid() not in found
 
 
-def perform_with_process(number, run, layers, data, perform=experiments.perform):
-    *found, history = perform(number, run, layers, data)
+def perform_with_process(number, run, layers, data, watch, perform=experiments.perform):
+    *found, history = perform(number, run, layers, data, watch)
     return *found, history | {"process": os.getpid()}
 
 

@@ -112,7 +112,7 @@ def test_architectures_of_equal_seeds_are_trained_on_equal_minibatches(
     monkeypatch.setattr(experiments.sgd, "train", spy)
     for name, layers in ARCHITECTURES.items():
         few = experiments.draw_samples(data, samples, (3, 8)) if samples else data
-        perform(0, Run("blobs", name, seeds=(3, 8)), layers(2, 3), few)
+        perform(0, Run("blobs", name, seeds=(3, 8)), layers(2, 3), few, None)
     assert seen[0].shape == (2, 5, samples or 100)
     assert all(np.array_equal(seen[0], other) for other in seen[1:])
     assert not np.array_equal(*seen[0])

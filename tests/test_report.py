@@ -191,17 +191,15 @@ def number_of(start, pages):
     return number
 
 
-def test_the_last_pages_conclude_list_all_claims_and_say_what_made_them(pages):
+def test_the_last_page_concludes_and_says_what_made_the_numbers(pages):
     at = f"2, p. {1 + number_of('2 Descent', pages)}"
-    last = next(page for page in pages[2:] if "All claims of these" in page)
+    last = pages[-1]
+    assert last.startswith("Conclusions")
     assert "2.1.1. It is 𝑥2. (1.1, p. " in last
-    assert f": decay helps ({at})" in last
-    assert "momentum helps (2" not in last.split("All claims")[0]
-    assert f"2.1.2 decay helps Not confirmed 0.1 {at}" in last
-    assert f"2.1.2 momentum helps Undecided 0 ± 1 {at}" in last
-    made = " ".join(pages[-2:])
-    assert made.count("3.11.9") == 1
-    assert "seeds: a 0 to 9 (chapter 1) 7 (chapter 2)" in made
+    assert f": decay helps (0.1, {at}" in last
+    assert "momentum helps" not in last
+    assert last.count("3.11.9") == 1
+    assert "seeds: a" not in last
     assert "R." not in pages[2]
 
 
@@ -214,13 +212,17 @@ def test_claims_are_marked_by_how_they_came_out(pages):
 
 def test_a_supplement_is_numbered_apart_and_has_no_summary(folder, tmp_path):
     path = tmp_path / "supplement.pdf"
-    compile_report(path, chapters(folder), supplement="yes")
+    compile_report(path, chapters(folder), chapters(folder)[:1], supplement="yes")
     pages = texts(PdfReader(path))
     assert "Deep Learning from Scratch: Supplement" in pages[0]
     assert "Scope." not in pages[0]
     text = " ".join(pages)
     assert "See Figure S1.1, Table S1.1 and (S1.1)." in text
+    assert "Those of the report: Item Claim" in text
+    assert "2.1.1 order is ≥ 1.9 Passed 2.003 1.1 Those of this supplement" in text
     assert "2.1.2 decay helps Not confirmed 0.1 S2, p. " in text
+    assert "2.1.2 momentum helps Undecided 0 ± 1 S2, p. " in text
+    assert "seeds: a 0 to 9 (chapter S1) 7 (chapter S2)" in text
 
 
 def test_a_report_of_hardly_anything_is_whole(tmp_path):
@@ -233,22 +235,26 @@ def test_a_report_of_hardly_anything_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "quick", "inputs"),
+    ("path", "quick", "given"),
     [
-        ("a/report.pdf", False, {}),
-        ("report.pdf", True, {"quick": "yes"}),
-        ("supplement.pdf", False, {"supplement": "yes"}),
+        ("a/report.pdf", False, (["b/1_x.typ"], [], {})),
+        ("report.pdf", True, (["b/1_x.typ"], [], {"quick": "yes"})),
+        (
+            "supplement.pdf",
+            False,
+            (["b/supplement/2_x.typ"], ["b/1_x.typ"], {"supplement": "yes"}),
+        ),
     ],
 )
-def test_the_command_knows_both_documents(monkeypatch, path, quick, inputs):
-    given = []
+def test_the_command_knows_both_documents(monkeypatch, path, quick, given):
+    called, words = [], [*given[1], *given[0]]
     monkeypatch.setattr(files, "QUICK", quick)
     monkeypatch.setattr(
-        exporter, "compile_report", lambda *args, **more: given.extend([*args, more])
+        exporter, "compile_report", lambda *args, **more: called.extend([*args, more])
     )
-    monkeypatch.setattr("sys.argv", ["report", path, "1_x.typ", "2_x.typ"])
+    monkeypatch.setattr("sys.argv", ["report", path, *words])
     runpy.run_module("report", run_name="__main__")
-    assert given == [path, ["1_x.typ", "2_x.typ"], inputs]
+    assert called == [path, *given]
 
 
 # The pages ----------------------------------------------------------------------------
