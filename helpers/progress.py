@@ -97,7 +97,9 @@ def follow(epochs):
 def read(path, shown, done):
     """Move a bar by the lines that workers write, until done; the clock ticks."""
     with path.open(encoding="utf-8") as file:
-        while not done.wait(PAUSE):
+        over = False
+        while not over:
+            over = done.wait(PAUSE)
             if lines := file.read().splitlines():
                 shown.set_postfix_str(lines[-1], refresh=False)
                 shown.update(len(lines))
