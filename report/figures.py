@@ -307,6 +307,7 @@ def trends(table, x, y, by=("dataset",), data=None, log="x", height=2.2):
     Columns "low" and "high" are drawn as error bars; `log` names the logarithmic axis.
     The ceilings of `data` are drawn in the panels of their names.
     """
+    table = tables.shorten(table)
     fig, axes, parts = facets(table, list(by), (x, y), height=height, **ALIGNED)
     for ax, title, part in parts:
         lines = part.groupby("network", sort=False)

@@ -35,6 +35,13 @@ def two_digits(number):
     return float(f"{number:.1e}")
 
 
+def shorten(table, digits=4):
+    """Return a table whose numbers keep the digits that processors share."""
+    numbers = table.select_dtypes("number")
+    short = numbers.map(lambda one: float(f"{one:.{digits}g}"))
+    return table.assign(**short)
+
+
 def title(test):
     """Say the name of a test, the orders of its residuals and its verdict."""
     first, second = test.orders
