@@ -37,7 +37,7 @@ def two_digits(number):
 
 def shorten(table, digits=4):
     """Return a table whose numbers keep the digits that processors share."""
-    numbers = table.select_dtypes("number")
+    numbers = table.select_dtypes("floating")
     short = numbers.map(lambda one: float(f"{one:.{digits}g}"))
     return table.assign(**short)
 

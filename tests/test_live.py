@@ -148,16 +148,8 @@ def test_what_is_not_possible_is_said(playground):
 
 
 def test_a_divergence_pauses_and_says_so(playground):
-    turn(
-        playground,
-        dataset="Peaks",
-        layers=2,
-        kind="plain",
-        samples=500,
-        batch=16,
-        seed=0,
-    )
-    turn(playground, activation=ReLU, rate=10.0, momentum=0.99)
+    turn(playground, dataset="Peaks", layers=2, kind="plain", samples=500, seed=0)
+    turn(playground, activation=ReLU, rate=10.0, momentum=0.99, batch=16)
     for _ in range(60):
         press(playground, "Step")
     assert "no longer finite" in playground["message"].value

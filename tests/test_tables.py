@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from report import tables
@@ -118,3 +119,13 @@ def test_plane_keeps_two_features_and_projects_more(blobs, draw):
     np.testing.assert_array_equal(five["class"], C.argmax(axis=0))
     largest = np.sort(np.linalg.eigvalsh(np.cov(X)))[::-1][:2]
     np.testing.assert_allclose(five[["first", "second"]].var(), largest)
+
+
+def test_numbers_of_a_picture_keep_four_digits():
+    table = pd.DataFrame(
+        {"a": [1.23456, 1e-9 / 3], "n": [7, 25000], "word": ["x", "y"]}
+    )
+    found = tables.shorten(table)
+    assert found["a"].tolist() == [1.235, 3.333e-10]
+    assert found["n"].tolist() == [7, 25000]
+    assert found["word"].tolist() == ["x", "y"]
