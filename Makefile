@@ -7,7 +7,7 @@ bin := $(VENV)/bin
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
-.PHONY: help report supplement all test lab browser strip data bench peers robust reference sabotage mutation lint \
+.PHONY: help report supplement all test lab browser moving strip data bench peers robust reference sabotage mutation lint \
   format lock clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -50,6 +50,10 @@ lab:  ## open JupyterLab on the notebooks
 browser:  ## run the notebooks and the playground in Chromium, leave screenshots
 	$(call setup,$(VENV)/.installed)
 	@$(bin)/python tests/browser.py
+
+moving:  ## train a network and make the README's moving picture of it
+	$(call setup,$(VENV)/.installed)
+	@$(bin)/python -m report.moving
 
 strip:  ## clear the notebooks' outputs, as they are committed
 	$(call setup,$(VENV)/.installed)

@@ -19,6 +19,7 @@ from report import figures
 
 SHARE = 0.12  # of the time may go into drawing
 PAUSE = 0.1  # seconds from one frame to the next at least: ten a second are enough
+RESOLUTION = 60  # points along a side of the plane
 CURVES = ("train_loss", "train_accuracy", "validation_accuracy")
 
 
@@ -31,14 +32,15 @@ class Live:
     default into the cell's output.
     """
 
-    def __init__(self, data, show=None, resolution=60, points=300):
-        """Prepare a view of trainings on `data`."""
+    def __init__(self, data, show=None, share=SHARE, pause=PAUSE, points=300):
+        """Prepare a view of a training on `data`; without a share every epoch shows."""
         self.data, self.show, self.points = data, show or InCell(), points
+        self.share, self.pause = share, pause
         self.plane = data.features == 2
         self.frames, self.spent, self.last, self.canvas = 0, 0.0, -np.inf, None
         self.history = {name: [] for name in ("epoch", *CURVES)}
         if self.plane:
-            self.side, self.X = figures.square(data, resolution, data.Yt.dtype)
+            self.side, self.X = figures.square(data, RESOLUTION, data.Yt.dtype)
 
     def __call__(self, epoch, epochs, row, network):
         """Note an epoch, and draw it if it is time, or the last one."""
@@ -46,7 +48,7 @@ class Live:
         for name in CURVES:
             self.history[name].append(np.mean(row[name][np.isfinite(row[name])]))
         start = perf_counter()
-        wait = max(PAUSE, self.spent / max(1, self.frames) / SHARE)
+        wait = max(self.pause, self.spent / max(1, self.frames) / self.share)
         if start - self.last >= wait or epoch == epochs:
             self.draw(epochs, row, network)
             self.last = perf_counter()

@@ -24,14 +24,12 @@ def pixels(png):
 
 
 @pytest.mark.parametrize("stack", [False, True])
-def test_a_view_shows_a_training_as_it_goes(blobs, monkeypatch, stack):
-    monkeypatch.setattr(live, "PAUSE", 0)
-    monkeypatch.setattr(live, "SHARE", np.inf)
+def test_a_view_shows_a_training_as_it_goes(blobs, stack):
     shown, data = [], blobs()
     seeds = [np.random.default_rng(s) for s in (0, 1)]
     rng = seeds if stack else seeds[0]
     network = Network([HiddenLayer(2, 5), OutputLayer(5, 3)], rng)
-    view = live.Live(data, show=shown.append)
+    view = live.Live(data, shown.append, share=np.inf, pause=0)
     sgd.train(network, data, rng=rng, epochs=4, progress=False, watch=view)
     assert view.frames == len(shown) == 4
     assert view.history["epoch"] == [1, 2, 3, 4]
