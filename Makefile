@@ -65,7 +65,7 @@ data:  ## draw the three datasets again (never over your own files)
 
 bench:  ## time training beside its peers (QUICK=1: a short try)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m benchmarks
+	@KEEP_FIGURES=1 $(bin)/python -m benchmarks
 
 peers:  ## install the peers of the benchmark
 	$(call setup,$(VENV)/.installed)

@@ -9,7 +9,7 @@ from data.matfile import DATA, digest, ledger, path_of, read, require
 NAMES = ("Peaks", "SwissRoll", "GMM")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Training and validation samples, float32, one sample per column.
 
@@ -24,6 +24,13 @@ class Dataset:
     Cv: np.ndarray
     ceiling: float | None = None
     seed: int | None = None
+
+    def __repr__(self):
+        """Return name and sizes, not the samples."""
+        return (
+            f"{self.name}: {self.Yt.shape[-1]} training and {self.Yv.shape[-1]} "
+            f"validation samples, {self.features} features, {self.classes} classes"
+        )
 
     @property
     def features(self):

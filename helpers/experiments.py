@@ -24,7 +24,7 @@ from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network
 from helpers.parallel import perform_jobs
-from helpers.progress import follow
+from helpers.progress import follow, status
 
 WIDTH = 10
 FAILED = 0.2  # of the training samples: what a failed replica lacks to the median
@@ -137,13 +137,19 @@ class Run:
         return tuple(map(float, numbers)) if many else float(value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a run leaves: the trained stack and its history (records, replicas)."""
 
     run: Run
     network: Network
     history: dict
+
+    def __repr__(self):
+        """Return dataset, network, and what was reached, in one line."""
+        last = {name: values[-1] for name, values in self.history.items()}
+        where = f"{self.run.dataset}, {self.run.architecture}"
+        return f"Result({where}, epoch {last.pop('epoch')}: {status(last)})"
 
     def final(self, name):
         """Return the last epoch of a history entry, one value per replica."""

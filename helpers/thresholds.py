@@ -22,7 +22,7 @@ LIMITS = {"central difference": CENTRAL_DIFFERENCE, "stack": SAME}  # of others:
 TAYLOR = ("Taylor", "Jacobian")  # the kinds of test that are judged by orders
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """The outcome of one test of the derivative of a function in one of its blocks."""
 
@@ -58,6 +58,10 @@ class Check:
         if self.kind == "shape":
             return "the shape of the argument"
         return f"relative error ≤ {LIMITS.get(self.kind, EXACT):.0e}"
+
+    def __repr__(self):
+        """Return the same as text, not the arrays."""
+        return str(self)
 
     def __str__(self):
         """Return one line: verdict, test, function and block, numbers, threshold."""

@@ -24,6 +24,7 @@ class Execute(ExecutePreprocessor):
         # Bars of the notebook as text are noise in its outputs; the exporter drops
         # those that are widgets.
         os.environ["TQDM_DISABLE"] = "1"
+        os.environ["KEEP_FIGURES"] = "1"  # see report/files.py
         name, folder = resources["metadata"]["name"], resources["metadata"]["path"]
         nb.metadata["folder"] = folder  # pictures are named by their path from there
         look = {"unit": "cell", "leave": False, "disable": None}

@@ -1,7 +1,8 @@
 """Where the project's files go, and how they are written: whole or not at all.
 
-A quick trial (`QUICK=1` in the environment) has fewer seeds and epochs. It writes to a
-folder of its own, so that its pictures and tables never replace those of a full run.
+Only make replaces pictures and tables of figures/ (it sets KEEP_FIGURES). Notebooks run
+by hand write to build/figures/, and a quick trial (`QUICK=1` in the environment: fewer
+seeds and epochs) to build/quick/figures/.
 """
 
 import os
@@ -10,7 +11,8 @@ from pathlib import Path
 QUICK = os.environ.get("QUICK", "0") not in {"", "0"}
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "quick" if QUICK else ROOT / "build"
-FIGURES = BUILD / "figures" if QUICK else ROOT / "figures"
+KEPT = ROOT / "figures"  # what is committed: only a full report replaces it
+FIGURES = KEPT if os.environ.get("KEEP_FIGURES") and not QUICK else BUILD / "figures"
 
 
 def write(path, content):

@@ -25,7 +25,7 @@ from helpers.thresholds import (
     SECOND_ORDER,
 )
 from report import files
-from report.files import FIGURES
+from report.files import FIGURES, KEPT
 
 VERDICTS = ["FAIL", "refused", "pass"]  # the worst first
 ORDERS = ["order 1", "order 2"]  # of the residuals without and with the derivative
@@ -65,11 +65,12 @@ def write_csv(frame, name, digits=5):
 
 
 def read_csv(name, made_by):
-    """Return figures/<name>.csv, which another notebook has written.
+    """Return <name>.csv of another notebook, else that of the last full report.
 
     Raises FileNotFoundError naming the notebook to run first.
     """
-    path = FIGURES / f"{name}.csv"
+    paths = FIGURES / f"{name}.csv", KEPT / f"{name}.csv"
+    path = next((path for path in paths if path.exists()), paths[0])
     if not path.exists():
         raise FileNotFoundError(
             f"{path.relative_to(files.ROOT)} is missing: run notebooks/{made_by}.ipynb "

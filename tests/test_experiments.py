@@ -343,3 +343,11 @@ def test_workers_perform_the_code_of_this_process(data, monkeypatch):
     for one, two, old in zip(after, here, before, strict=True):
         assert_equal(one, two)
         assert not np.array_equal(one.network.parameters, old.network.parameters)
+
+
+def test_results_and_datasets_print_short(blobs):
+    data = {"blobs": blobs()}
+    (result,) = run_all([Run("blobs", "softmax", (0, 1), epochs=2)], data, 1)
+    assert repr(data["blobs"]).endswith("samples, 2 features, 3 classes")
+    assert repr(result).startswith("Result(blobs, softmax, epoch 2: loss ")
+    assert repr(result).endswith("2 of 2 healthy)")

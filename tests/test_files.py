@@ -70,4 +70,7 @@ def test_a_quick_trial_writes_to_a_folder_of_its_own(monkeypatch, quick):
     found, is_quick = runpy.run_path(files.__file__), quick in ("1", "yes")
     build = ROOT / "build" / "quick" if is_quick else ROOT / "build"
     assert (found["QUICK"], found["ROOT"], found["BUILD"]) == (is_quick, ROOT, build)
+    assert found["FIGURES"] == build / "figures"
+    monkeypatch.setenv("KEEP_FIGURES", "1")
+    found = runpy.run_path(files.__file__)
     assert found["FIGURES"] == (build if is_quick else ROOT) / "figures"

@@ -17,6 +17,7 @@ from report.claims import compare
 def folder(tmp_path, monkeypatch):
     """Keep the project's own figures out of reach."""
     monkeypatch.setattr(results, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(results, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(files, "ROOT", tmp_path)
     return tmp_path / "figures"
 
@@ -39,6 +40,14 @@ def test_a_csv_file_comes_back_as_it_was(folder, frame):
     pd.testing.assert_frame_equal(results.read_csv("some table", "2_sgd"), frame)
     assert [path.name for path in folder.iterdir()] == ["some table.csv"]
     assert b"\r" not in (folder / "some table.csv").read_bytes()
+
+
+def test_what_is_not_made_anew_is_read_from_the_last_report(tmp_path, frame):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "best.csv").write_text("x\n1\n")
+    assert results.read_csv("best", "5_five")["x"].tolist() == [1]
+    results.write_csv(pd.DataFrame({"x": [2]}), "best")
+    assert results.read_csv("best", "5_five")["x"].tolist() == [2]
 
 
 def test_a_missing_file_names_the_notebook_that_writes_it():
