@@ -138,7 +138,7 @@ class Board:
 
     def __init__(self):
         """Make the widget; `frames` counts its pictures."""
-        look = {"object_fit": "contain", "max_width": "800px"}
+        look = {"object_fit": "contain", "max_width": "800px", "width": "58%"}
         self.picture = widgets.Image(format="png", layout=look)
         self.frames, self.last = 0, -np.inf
 
