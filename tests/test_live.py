@@ -111,7 +111,7 @@ def test_every_button_and_every_control_works(playground):
 
 @pytest.mark.parametrize("dataset", ["SwissRoll", "GMM", "own points"])
 def test_it_trains_until_paused(playground, dataset):
-    turn(playground, dataset=dataset, samples=200, mistake=None)
+    turn(playground, dataset=dataset, samples=200, mistake=False)
 
     async def a_while():
         press(playground, "Train")
@@ -125,20 +125,20 @@ def test_it_trains_until_paused(playground, dataset):
 
 
 def test_a_certificate_passes_unless_a_mistake_is_injected(playground):
-    turn(playground, dataset="Peaks", kind="residual", layers=3, mistake=None)
+    turn(playground, dataset="Peaks", kind="residual", layers=3, mistake=False)
     assert "<b>pass</b>" in press(playground, "Certificate")
     for name, wrong in playground["WRONG"].items():
         turn(playground, mistake=wrong)
         assert "<b>FAIL</b>" in press(playground, "Certificate"), name
-    turn(playground, mistake=None)
+    turn(playground, mistake=False)
     assert "<b>pass</b>" in press(playground, "Certificate")
 
 
 def test_what_is_not_possible_is_said(playground):
-    turn(playground, layers=0, mistake=None)
+    turn(playground, layers=0, mistake=False)
     turn(playground, mistake=playground["WRONG"]["skip connection forgotten"])
     assert "No layer of this network" in playground["message"].value
-    turn(playground, mistake=None, dataset="own points")
+    turn(playground, mistake=False, dataset="own points")
     playground["points"].value = "one two"
     assert "Not possible: " in playground["message"].value
     playground["points"].value = "0 0 1\n1 1 2"
