@@ -17,8 +17,8 @@ from PIL import Image as Pixels
 
 from report import figures
 
-SHARE = 0.12  # of the time may go into drawing
-PAUSE = 0.1  # seconds from one frame to the next at least: ten a second are enough
+SHARE = 0.15  # of the time may go into drawing
+PAUSE = 0.12  # seconds from one frame to the next at least
 RESOLUTION = 60  # points along a side of the plane
 CURVES = ("train_loss", "train_accuracy", "validation_accuracy")
 
@@ -37,7 +37,8 @@ class Live:
         self.data, self.show, self.points = data, show or InCell(), points
         self.share, self.pause = share, pause
         self.plane = data.features == 2
-        self.frames, self.spent, self.last, self.canvas = 0, 0.0, -np.inf, None
+        self.frames, self.spent, self.cost = 0, 0.0, 0.0
+        self.last, self.canvas = -np.inf, None
         self.history = {name: [] for name in ("epoch", *CURVES)}
         if self.plane:
             self.side, self.X = figures.square(data, RESOLUTION, data.Yt.dtype)
@@ -48,11 +49,12 @@ class Live:
         for name in CURVES:
             self.history[name].append(np.mean(row[name][np.isfinite(row[name])]))
         start = perf_counter()
-        wait = max(self.pause, self.spent / max(1, self.frames) / self.share)
+        wait = max(self.pause, self.cost / self.share)  # of the last frame
         if start - self.last >= wait or epoch == epochs:
             self.draw(epochs, row, network)
             self.last = perf_counter()
-            self.spent += self.last - start
+            self.cost = self.last - start
+            self.spent += self.cost
             self.frames += 1
 
     @figures.style()
@@ -71,6 +73,7 @@ class Live:
             self.image.set_data(scores.argmax(axis=0).reshape(n, n))
         if self.limits():
             self.canvas.draw()
+            self.canvas.figure.set_layout_engine("none")  # the places stay
             self.still = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
         self.canvas.restore_region(self.still)
         for artist in self.moving:
@@ -106,9 +109,9 @@ class Live:
     def limits(self):
         """Widen the axes to hold the curves; return whether anything changed."""
         losses = np.array(self.history[CURVES[0]])
-        tenths = np.floor(10 * np.log10(np.nanmin(losses))) / 10  # of a decade
+        quarters = np.floor(4 * np.log10(np.nanmin(losses))) / 4  # of a decade
         least = np.nanmin([self.history[name] for name in CURVES[1:]])
-        span = 10**tenths, np.nanmax(losses), 10 * np.floor(10 * least)
+        span = 10**quarters, np.nanmax(losses), 10 * np.floor(10 * least)
         if span == self.span:
             return False
         self.span = span
