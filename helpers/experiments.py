@@ -108,9 +108,11 @@ class Run:
 
     def __post_init__(self):
         """Make tuples of sequences; raise ValueError for settings that are none."""
-        if np.ndim(self.seeds) != 1 or not len(self.seeds):
+        whole = np.ndim(self.seeds) == 1 and np.asarray(self.seeds).dtype.kind in "iu"
+        if not whole or not len(self.seeds):
             raise ValueError(
-                f"seeds = {self.seeds!r}: give one for each replica, such as (0, 1, 2)"
+                f"seeds = {self.seeds!r}: give whole numbers, one for each replica, "
+                "such as (0, 1, 2)"
             )
         sgd.require_counts(**{name: getattr(self, name) for name in COUNTS})
         own = {name: self.finite(name) for name in OWN}
@@ -167,7 +169,10 @@ class Result:
         return ~(accuracy >= np.nanmedian(accuracy) - FAILED)
 
     def frozen_replicas(self):
-        """Return a sentence that names the frozen replicas; none if there are none."""
+        """Return a sentence that names the frozen replicas, or "" if all went well.
+
+        A stack of which no replica ends below its first loss has learnt nothing.
+        """
         run, epochs = self.run, self.history["epoch"]
         rates = np.broadcast_to(run.learning_rate, len(run.seeds))
         lost = np.isnan([*self.history.values()][1])
@@ -177,6 +182,12 @@ class Result:
         )
         name = f"{run.dataset}, {run.architecture}, {type(run.loss).__name__}"
         name += f", batch size {run.batch_size}"
+        first, *_, last = [*self.history.values()][1]
+        if not told and (last >= first).all():
+            return (
+                f"{name}: nothing learnt at rate {np.max(rates):g}, the loss was "
+                f"{np.mean(first):.3g} and is {np.mean(last):.3g}: try a smaller rate"
+            )
         return told and f"{name}: frozen as not finite, {told}"
 
 

@@ -6,6 +6,7 @@ table of that (see `tables`), draws the picture from the table, and writes both 
 """
 
 import io
+import re
 from functools import partial, wraps
 from itertools import cycle, product
 from pathlib import Path
@@ -49,7 +50,9 @@ class Picture:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         inline = self.svg[self.svg.index("<svg") :]
-        data = {"image/svg+xml": inline, "text/plain": self.alt}
+        wide = re.sub(r'width="[^"]*" height="[^"]*"', 'width="100%"', inline, count=1)
+        page = f'<div style="max-width: 70em">{wide}</div>'  # as wide as the cell
+        data = {"image/svg+xml": inline, "text/html": page, "text/plain": self.alt}
         return data, {"label": self.name, "alt": self.alt}
 
 

@@ -174,8 +174,8 @@ def test_a_run_records_what_it_is_told_to(data):
             {"seeds": (0, 1, 2), "momentum": (0.1, 0.2)},
             "momentum has 2 entries, but there are 3 seeds: one replica has one",
         ),
-        ({"seeds": ()}, r"seeds = \(\): give one for each replica"),
-        ({"seeds": 3}, "seeds = 3: give one for each replica"),
+        ({"seeds": ()}, r"seeds = \(\): give whole numbers"),
+        ({"seeds": 3}, "seeds = 3: give whole numbers"),
         ({"epochs": -3}, "epochs = -3: give a whole number, at least 1"),
         ({"batch_size": 0}, "batch_size = 0: give a whole number, at least 1"),
         ({"every": 0}, "every = 0: give a whole number, at least 1"),
@@ -351,3 +351,18 @@ def test_results_and_datasets_print_short(blobs):
     assert repr(data["blobs"]).endswith("samples, 2 features, 3 classes")
     assert repr(result).startswith("Result(blobs, softmax, epoch 2: loss ")
     assert repr(result).endswith("2 of 2 healthy)")
+
+
+def test_a_stack_that_has_learnt_nothing_is_named(blobs, capsys):
+    run = Run("blobs", "softmax", (0, 1), epochs=3, learning_rate=1e6)
+    run_all([run], {"blobs": blobs()}, 1)
+    said = "nothing learnt at rate 1e+06, the loss was "
+    assert said in capsys.readouterr().out
+    run_all([Run("blobs", "softmax", epochs=3)], {"blobs": blobs()}, 1)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seeds", [(), 3, ("a",), (0.5,)])
+def test_seeds_that_are_none_are_refused(seeds):
+    with pytest.raises(ValueError, match="give whole numbers, one for each replica"):
+        Run("blobs", seeds=seeds)
