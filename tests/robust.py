@@ -123,7 +123,7 @@ def execute(folder, settings, chapters):
     built = "build/quick" if QUICK else "build"
     notebooks = folder / "notebooks"
     paths = sorted(
-        notebooks.glob("*.ipynb") if chapters else notebooks.rglob("*.ipynb")
+        notebooks.glob("[0-9]*") if chapters else notebooks.rglob("[0-9]*.ipynb")
     )
     wanted = [
         f"{built}/executed/{path.relative_to(notebooks)}"

@@ -165,9 +165,9 @@ def test_title_authors_and_bookmarks(pdf, pages):
 def test_the_first_page_sums_up(pages):
     assert "Data: Peaks, drawn, seed 7." in pages[0]
     assert "Of the checks, which must pass, 1 passed and 0 failed." in pages[0]
-    assert "0 were confirmed and 1 were not" in pages[0]
+    assert "0 were confirmed, 1 were not, and 1 stayed undecided" in pages[0]
     at = f"(2, p. {1 + number_of('2 Descent', pages)})"
-    unsure = f"Not confirmed or undecided. decay helps {at}; momentum helps {at}."
+    unsure = f"Not confirmed: decay helps {at}; Undecided: momentum helps {at}."
     assert unsure in pages[0]
 
 
