@@ -107,7 +107,7 @@ lock:  ## resolve the requirements into lock files again
 	    || exit 1; \
 	done
 
-clean:  ## remove what was built, except report.pdf, figures/ and .venv
+clean:  ## remove what was built, except both PDFs, figures/ and .venv
 	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
 	@find $(wildcard data engine helpers report tests benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
@@ -194,7 +194,9 @@ $(report): $(giving) $(call typeset,$(chapters)) report/report.typ
 	@$(bin)/python -m report $@ $(call typeset,$(chapters))
 	@echo "wrote $@"
 
-$(supplement): $(call typeset,$(chapters) $(extra)) $(wildcard figures/benchmark*)
+$(built)/executed/supplement/5_speed.ipynb: $(wildcard figures/benchmark*)
+
+$(supplement): $(call typeset,$(chapters) $(extra)) report/report.typ
 	@$(bin)/python -m report $@ $(call typeset,$(chapters) $(extra))
 	@echo "wrote $@"
 

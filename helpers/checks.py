@@ -29,6 +29,7 @@ from helpers.thresholds import (
 )
 
 DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
+SMALL = f"f is below {ROUNDING:.0e} around x, where rounding hides it: scale f"
 KINKS = "central differences agree, f has kinks: analytic=False is meant"
 RANDOM = "f called twice with the same x differs: draw its random numbers once"
 
@@ -75,6 +76,8 @@ def reason_to_refuse(f, x):
         return f"f is not finite between x − {h} and x + {h}: move x"
     if relative_error(value, f(x)) > SAME:
         return RANDOM
+    if 0 < max(np.linalg.norm(value), np.linalg.norm(parts)) < ROUNDING:
+        return SMALL
     stack = perturb(f, x, np.ones((1, *x.shape)), np.array([-h, h]))[:, 0]
     mixed = "f of a stack differs from f of its parts, so it mixes replicas: count its "
     mixed += "axes from the last (axis=-2 for classes, .mT for .T)"

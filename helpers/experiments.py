@@ -168,7 +168,7 @@ class Result:
             return np.ones(accuracy.shape, bool)
         return ~(accuracy >= np.nanmedian(accuracy) - FAILED)
 
-    def frozen_replicas(self):
+    def complaint(self):
         """Return a sentence that names the frozen replicas, or "" if all went well.
 
         A stack of which no replica ends below its first loss has learnt nothing.
@@ -182,8 +182,8 @@ class Result:
         )
         name = f"{run.dataset}, {run.architecture}, {type(run.loss).__name__}"
         name += f", batch size {run.batch_size}"
-        first, *_, last = [*self.history.values()][1]
-        if not told and (last >= first).all():
+        first, *_, last = self.history.get("train_loss", (1.0, 0.0))
+        if not told and np.all(last >= first):
             return (
                 f"{name}: nothing learnt at rate {np.max(rates):g}, the loss was "
                 f"{np.mean(first):.3g} and is {np.mean(last):.3g}: try a smaller rate"
@@ -260,6 +260,7 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
     """
     if isinstance(runs, Run):
         raise ValueError("runs is a single Run: give a list, [run]")
+    runs = list(runs)
     architectures = architectures or ARCHITECTURES
     jobs = [(n, run, *checked(run, data, architectures)) for n, run in enumerate(runs)]
     layers = [job[2] for job in jobs]
@@ -306,6 +307,6 @@ def run_all(runs, data, n_jobs=-1, architectures=None):
         return dict(zip(runs, results, strict=True))
     found = dict(perform_all(runs, data, n_jobs, architectures))
     results = [found[number] for number in range(len(runs))]
-    for sentence in filter(None, (result.frozen_replicas() for result in results)):
+    for sentence in filter(None, (result.complaint() for result in results)):
         tqdm.write(sentence)
     return results

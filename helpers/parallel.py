@@ -29,8 +29,11 @@ def perform_jobs(function, jobs, n_jobs=-1):
             from distributed import as_completed  # noqa: PLC0415
 
             futures = [client.submit(function, *job, pure=False) for job in jobs]
-            for _, done in as_completed(futures, with_results=True):
-                yield done
+            try:
+                for _, done in as_completed(futures, with_results=True):
+                    yield done
+            finally:
+                client.cancel(futures)
         return
     streams = get_active_backend()[0].supports_return_generator
     kind = "generator_unordered" if streams else "list"

@@ -1,8 +1,8 @@
 """How far training is: one line that counts epochs, in a terminal or in a notebook.
 
 Workers write a line per epoch to a file, which the parent reads twice a second. In a
-notebook the line is HTML that is gone when training ends, so that a saved notebook
-keeps nothing of it. TQDM_DISABLE=1 silences all.
+notebook the line is HTML that is empty when training ends, so that a saved notebook
+shows nothing of it. TQDM_DISABLE=1 silences all.
 """
 
 import io
@@ -51,10 +51,11 @@ def html_printer(file):
 
 
 def status(row):
-    """Say loss, accuracy and how many replicas are healthy, of those that are."""
-    loss = np.atleast_1d(next(iter(row.values())))
+    """Say mean loss and accuracy of the healthy replicas, and how many there are."""
+    name, loss = next(iter(row.items()))
+    name, loss = name.removeprefix("train_"), np.atleast_1d(loss)
     good = np.isfinite(loss)
-    said = f"loss {loss[good].mean():.3f}" if good.any() else "no finite loss"
+    said = f"{name} {loss[good].mean():.3f}" if good.any() else f"no finite {name}"
     if "train_accuracy" in row and good.any():
         said += f", accuracy {np.atleast_1d(row['train_accuracy'])[good].mean():.1%}"
     return said + (f", {good.sum()} of {good.size} healthy" if good.size > 1 else "")
@@ -88,7 +89,7 @@ def follow(epochs):
         try:
             yield Watch(path=path)
         except KeyboardInterrupt as error:
-            raise Stopped("the runs were stopped; nothing is left running") from error
+            raise Stopped("the runs were stopped") from error
         finally:
             done.set()
             thread.join()

@@ -156,7 +156,7 @@ def train(
     `every` = k, and the last. A replica of a stack whose records stop being finite is
     frozen: NaN from then on, with the parameters of its last finite record. After every
     epoch `watch(epoch, epochs, row, network)` is called with the last record, if given;
-    an interrupt ends the training, and what there is is returned.
+    an interrupt ends the training, and the network is that of the last record.
 
     Raises DivergenceError when that happens to a single network, and ValueError for
     settings that are none, samples that do not fit the network, or a layer whose
@@ -171,7 +171,7 @@ def train(
     take_steps = prepare_epoch(network, optimizer, X, C, batch_size)
     row, healthy = record(network, data), network.parameters.copy()
     rows, frozen = [{"epoch": 0} | row], np.zeros(healthy.shape[:-1], bool)
-    with interruptible(epochs, progress, watch) as watches:
+    with interruptible(network, healthy, epochs, progress, watch) as watches:
         for epoch in range(1, epochs + 1):
             factor = float(np.float32(schedule((epoch - 1) / epochs)))
             # Overflow is not hidden: `freeze` finds every loss that is not finite.
@@ -188,10 +188,10 @@ def train(
 
 
 @contextmanager
-def interruptible(epochs, progress, watch):
+def interruptible(network, healthy, epochs, progress, watch):
     """Yield what to call after every epoch; end the training where it is interrupted.
 
-    One line says so. Where nobody looks on, as in a worker, the interrupt goes on.
+    One line says so. Where nobody looks on but a file, as in a worker, it goes on.
     """
     with ExitStack() as stack:
         own = [Watch(stack.enter_context(bar(epochs)))] if progress else []
@@ -199,8 +199,9 @@ def interruptible(epochs, progress, watch):
         try:
             yield watches
         except KeyboardInterrupt:
-            if not watches:
+            if all(getattr(one, "path", None) for one in watches):
                 raise
+            network.parameters[...] = healthy  # those of the last record
             tqdm.write("training was stopped: network and history are those so far")
 
 

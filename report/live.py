@@ -24,7 +24,7 @@ CURVES = ("train_loss", "train_accuracy", "validation_accuracy")
 
 
 class Live:
-    """Called after every recorded epoch with (epoch, epochs, row, network).
+    """Called after every epoch with (epoch, epochs, last record, network).
 
     `row` is what `sgd.evaluation` returns. Of a stack the curves show the mean over the
     replicas that are finite, the regions the first of them. `frames` counts the
@@ -33,7 +33,7 @@ class Live:
     """
 
     def __init__(self, data, show=None, share=SHARE, pause=PAUSE, points=300):
-        """Prepare a view of a training on `data`; without a share every epoch shows."""
+        """Prepare a view of a training; share=inf and pause=0 show every epoch."""
         self.data, self.show, self.points = data, show or InCell(), points
         self.share, self.pause = share, pause
         self.plane = data.features == 2
@@ -47,7 +47,8 @@ class Live:
         """Note an epoch, and draw it if it is time, or the last one."""
         self.history["epoch"].append(epoch)
         for name in CURVES:
-            self.history[name].append(np.mean(row[name][np.isfinite(row[name])]))
+            good = np.asarray(row[name])[np.isfinite(row[name])]
+            self.history[name].append(good.mean() if good.size else np.nan)
         start = perf_counter()
         wait = max(self.pause, self.cost / self.share)  # of the last frame
         if start - self.last >= wait or epoch == epochs:
@@ -109,6 +110,9 @@ class Live:
     def limits(self):
         """Widen the axes to hold the curves; return whether anything changed."""
         losses = np.array(self.history[CURVES[0]])
+        if not np.isfinite(losses).any():
+            first, self.span = self.span is None, self.span or ()
+            return first
         quarters = np.floor(4 * np.log10(np.nanmin(losses))) / 4  # of a decade
         least = np.nanmin([self.history[name] for name in CURVES[1:]])
         span = 10**quarters, np.nanmax(losses), 10 * np.floor(10 * least)

@@ -12,13 +12,7 @@ from nbconvert.filters import strip_ansi
 
 from report.markdown import protect
 
-PICTURES = (
-    "image/svg+xml",
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-    "image/webp",
-)
+PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
 TEXTS = ("text/markdown", "text/html", "text/latex", "text/plain")
 HANDED = ("label", "verdict", "answer", "provenance", "listing")
 ACTIVE = re.compile(
@@ -67,7 +61,7 @@ def best(data, metadata, cell):
             return {"text/markdown": f"{''.join(blocks)}![{alt}](<{file}>)"}
     plain = data.get("text/plain", "")
     kind = next((kind for kind in TEXTS if kind in data), None)
-    foreign = [k for k in data if k.split("/")[0] not in {"text", "image"}]
+    foreign = [k for k in data if not k.startswith("text/")]
     foreign = [k for k in foreign if k != "application/json"]
     if foreign and BAR.search(f"{plain}\n"):
         return {}

@@ -1,7 +1,7 @@
 """`make browser`: notebooks and playground in a real browser, as students see them.
 
 JupyterLab runs QUICK=1 in a copy of the project, so that nothing here is changed;
-Chromium, without a window, opens each notebook, runs all cells and, on the playground,
+Chromium, without a window, opens each chapter, runs all cells and, on the playground,
 presses the buttons. Fails on any error, warning or red output. Screenshots are left in
 build/browser/. `ONLY=playground,2_sgd` chooses notebooks.
 """
@@ -72,6 +72,8 @@ class Page:
         """Return the value of a JavaScript expression."""
         look = {"returnByValue": True, "awaitPromise": True}
         result = self.call("Runtime.evaluate", expression=script, **look)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{script}: {result['exceptionDetails']['text']}")
         return result["result"].get("value")
 
     def wait(self, script, patience=120):
@@ -131,14 +133,16 @@ def play(page):
 
 
 def copied(folder):
-    """Return the notebooks of a copy of the project, the playground first."""
+    """Return chapters and playground of a copy of the project, or those of ONLY."""
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    paths = sorted((folder / "notebooks").glob("*.ipynb"), reverse=False)
+    paths = sorted((folder / "notebooks").glob("*.ipynb"))
     wanted = [name for name in os.environ.get("ONLY", "").split(",") if name]
     paths = [path for path in paths if path.stem in wanted or not wanted]
-    return sorted((path.relative_to(folder) for path in paths), key=lambda p: p.stem)
+    if not paths:
+        raise ValueError("ONLY: there is no such notebook")
+    return [path.relative_to(folder) for path in paths]
 
 
 def served(folder):
@@ -165,6 +169,8 @@ def browsing(program, folder):
     process = subprocess.Popen([program, *how, *where], stderr=subprocess.DEVNULL)
     note = Path(folder, "DevToolsActivePort")
     while not (note.exists() and note.read_text()):
+        if process.poll() is not None:
+            raise OSError(f"{program} ended with {process.returncode}")
         time.sleep(0.2)
     return process, int(note.read_text().split()[0])
 
@@ -190,6 +196,8 @@ def main():
                     break
                 except OSError:
                     time.sleep(0.5)
+            else:
+                raise TimeoutError(f"JupyterLab does not answer at {address}")
             page = Page(port)
             for path in paths:
                 found += run(page, address, path)

@@ -706,3 +706,13 @@ def test_right_derivatives_pass_at_every_scale_and_wrong_ones_fail(scale):
             "wrong", mistakes.ForgottenSkip(3, 4, outer=False), x, source
         )
         assert "FAIL" in verdicts(wrong)
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e-20])
+def test_an_f_below_the_rounding_is_refused_and_not_passed(scale):
+    def f(x):
+        return scale * last(x**2)
+
+    (found,) = gradient(f, np.ones(3), 5 * scale * np.ones(3))
+    assert found.verdict == "refused"
+    assert "f is below 2e-14 around x" in found.reason

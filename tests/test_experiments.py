@@ -83,19 +83,17 @@ def test_a_diverged_replica_is_frozen_and_named_and_the_others_go_on(data, capsy
 
 
 @pytest.mark.parametrize(("every", "epoch"), [(1, 1), (3, 3), (5, 4)])
-def test_all_frozen_replicas_are_named_by_their_epoch_though_seeds_repeat(
-    data, every, epoch
-):
+def test_all_complaint_are_named_by_their_epoch_though_seeds_repeat(data, every, epoch):
     settings = {"epochs": 4, "every": every, "loss": LeastSquares()}
     stack = run(data, seeds=(7, 7, 7), learning_rate=(1e30, 0.1, 1e20), **settings)
     first, second = (f"seed 7 at rate {r} by epoch {epoch}" for r in ("1e+30", "1e+20"))
-    assert stack.frozen_replicas().endswith(f"not finite, {first}; {second}")
+    assert stack.complaint().endswith(f"not finite, {first}; {second}")
 
 
 def test_divergence_is_seen_in_whatever_is_recorded():
     history = {"epoch": np.arange(2), "distance": np.array([[1.0, 1], [2, np.nan]])}
     result = Result(Run("blobs", seeds=(3, 4)), None, history)
-    assert result.frozen_replicas().endswith(", seed 4 at rate 0.1 by epoch 1")
+    assert result.complaint().endswith(", seed 4 at rate 0.1 by epoch 1")
 
 
 @pytest.mark.parametrize("samples", [None, 40])

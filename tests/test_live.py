@@ -152,3 +152,13 @@ def test_a_divergence_pauses_and_says_so(playground):
         press(playground, "Step")
     assert "no longer finite" in playground["message"].value
     assert not playground["page"].now.playing
+
+
+def test_a_view_outlives_a_stack_that_fails(blobs):
+    data, seeds = blobs(), [np.random.default_rng(s) for s in (0, 1)]
+    network, shown = Network([OutputLayer(2, 3)], seeds), []
+    view = live.Live(data, shown.append, share=np.inf, pause=0)
+    row = dict.fromkeys(live.CURVES, np.array([np.nan, np.nan]))
+    view(1, 2, row, network)
+    view(2, 2, row, network)
+    assert view.frames == 2

@@ -9,6 +9,7 @@ from helpers import sgd
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import LeastSquares
 from helpers.network import Network
+from helpers.progress import Watch
 
 
 def rngs(*seeds):
@@ -209,6 +210,32 @@ def test_an_interrupt_ends_a_watched_training_with_what_there_is(blobs, capsys):
     assert history["epoch"].tolist() == [0, 1, 2, 3]
     assert network.value(blobs().Yt, blobs().Ct) < history["train_loss"][0]
     assert "training was stopped" in capsys.readouterr().out
+
+
+def test_an_interrupt_goes_on_in_a_worker(blobs, tmp_path):
+    def schedule(progress):
+        raise KeyboardInterrupt
+
+    network, rng = softmax()
+    watch = Watch(path=tmp_path / "epochs")
+    with pytest.raises(KeyboardInterrupt):
+        train(network, blobs(), rng, epochs=2, schedule=schedule, watch=watch)
+
+
+def test_an_interrupt_within_an_epoch_leaves_the_last_record(blobs):
+    def schedule(progress):
+        if progress >= 0.5:
+            network.parameters[...] = np.nan
+            raise KeyboardInterrupt
+        return 1.0
+
+    network, rng = softmax()
+    history = train(
+        network, blobs(), rng, epochs=4, schedule=schedule, watch=lambda *_: None
+    )
+    assert history["epoch"].tolist() == [0, 1, 2]
+    last = network.evaluate(blobs().Yt, blobs().Ct)[0]
+    assert last == history["train_loss"][-1]
 
 
 def test_an_interrupt_goes_on_where_nobody_looks(blobs):
