@@ -183,7 +183,7 @@ end
 local function metadata(name, json)
   local value = pandoc.json.decode(json, false)
   local function set(text)
-    return write(read(tostring(text)):walk{RawInline = raw_text})
+    return (write(read(tostring(text)):walk{RawInline = raw_text}):gsub("%s+$", ""))
   end
   if name == "provenance" then
     return raw(("#metadata(json(bytes(%s))) <provenance>"):format(quote(json)))
