@@ -131,6 +131,7 @@ def plane(data, most=500):
             X = X - X.mean(axis=1, keepdims=True)
             X = np.linalg.svd(X, full_matrices=False)[0][:, :2].T @ X
         some = slice(None, None, -(-X.shape[1] // most))
+        X = np.pad(X, ((0, max(0, 2 - len(X))), (0, 0)))  # one feature lies on a line
         labels = dataset.Ct[:, some].argmax(axis=0)
         first, second = X[:, some]
         frame = {"dataset": name, "first": first, "second": second, "class": labels}

@@ -129,3 +129,11 @@ def test_numbers_of_a_picture_keep_four_digits():
     assert found["a"].tolist() == [1.235, 3.333e-10]
     assert found["n"].tolist() == [7, 25000]
     assert found["word"].tolist() == ["x", "y"]
+
+
+def test_one_feature_lies_on_a_line(blobs):
+    data = blobs()
+    one = replace(data, Yt=data.Yt[:1], Yv=data.Yv[:1])
+    points = tables.plane({"one": one})
+    np.testing.assert_array_equal(points["first"], one.Yt[0])
+    assert (points["second"] == 0).all()
