@@ -148,6 +148,8 @@ def _demands(variables):
         must = f"{v} must be finite, found {bad.sum()} entries that are NaN, infinite"
         first = f"the first in column {bad.any(axis=0).argmax() + 1}"
         yield not bad.any(), f"{must} or too large for float32, {first}."
+    varies = np.any(Yt != Yt[:, :1])
+    yield varies, "Yt must vary, found the same column for every sample."
     Ct, Cv = (C.astype(np.float32) for C in (Ct, Cv))
     for v, C in (("Ct", Ct), ("Cv", Cv)):
         bad = ~np.isin(C, (0, 1)).all(axis=0) | (C.sum(axis=0) != 1)

@@ -60,8 +60,7 @@ class Choice:
             raise ValueError(
                 "no learning rate tried leaves a factor of two to the largest "
                 f"effective step that ruins no replica, {self.edge:g}: try smaller "
-                f"ones, from {self.learning_rate / 10:g} on, or scale the features "
-                "to a deviation of one"
+                f"ones, from {self.learning_rate / 10:g} on"
             )
         return self
 
@@ -79,15 +78,19 @@ def effective_step(learning_rate, momentum):
     return np.round(np.divide(learning_rate, 1 - np.asarray(momentum)), 12)
 
 
-def ruined(accuracies, steps):
+def ruined(losses, accuracies, steps):
     """Return where a step was too large: frozen, or much worse than a gentler one.
 
     Much worse is a training accuracy more than RUINED below the best that the same seed
-    reached with a smaller step: a network left half trained is not ruined.
+    reached with a smaller step, and a loss above the least. What has a lower loss is on
+    its way: half trained, a network may well answer worse than at the start.
     """
-    known = np.nan_to_num(accuracies, nan=0.0)
-    best = [known[:, steps < step].max(axis=1, initial=0.0) for step in steps]
-    return ~(accuracies >= np.stack(best, axis=1) - RUINED)
+    gentler = [steps < step for step in steps]
+    best = [np.fmax.reduce(accuracies[:, s], axis=1, initial=0.0) for s in gentler]
+    least = [np.fmin.reduce(losses[:, s], axis=1, initial=np.inf) for s in gentler]
+    best, least = np.stack(best, axis=1), np.stack(least, axis=1)
+    worse = (accuracies < best - RUINED) & (losses > least)
+    return worse | np.isnan(accuracies)
 
 
 def run_tries(tries, data, networks, seeds, epochs, batch_size):
@@ -121,7 +124,8 @@ def choose(pairs, losses, accuracies):
     """
     tries = pd.DataFrame(pairs, columns=["learning rate", "momentum"])
     tries["step"] = steps = effective_step(*np.transpose(pairs))
-    bad, scores = ruined(accuracies, steps), np.exp(np.log(losses).mean(axis=0))
+    bad = ruined(losses, accuracies, steps)
+    scores = np.exp(np.log(losses).mean(axis=0))
     tries["ruined"] = bad.sum(axis=(0, 2))
     tries["best"], tries["worst"] = scores.min(axis=1), scores.max(axis=1)
     first = steps[tries["ruined"] > 0].min(initial=np.inf)

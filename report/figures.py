@@ -393,12 +393,12 @@ def legend_classes(fig, classes):
 
 @picture
 def regions(data, networks, best, resolution=160, shown=600, columns=3):
-    """Draw decision regions on data of two features, a panel for each network.
+    """Draw decision regions in the plane of `tables.view`, a panel for each network.
 
     `networks` maps (dataset, title) to predict(X), which returns probabilities
-    (classes, m) for X (2, m). `best(dataset, X)` returns the answers (m,) of the best
-    possible classifier, or None if unknown: its boundaries are drawn in every panel of
-    the dataset, and what it answers itself in one more.
+    (classes, m) for X (features, m). `best(dataset, X)` returns the answers (m,) of the
+    best possible classifier, or None if unknown: its boundaries are drawn in every
+    panel of the dataset, and what it answers itself in one more.
     """
     wanted = []
     for name in dict.fromkeys(name for name, _ in networks):
@@ -435,10 +435,13 @@ def draw_samples(ax, data, most):
     """Draw at most that many validation samples, evenly chosen."""
     some = slice(None, None, -(-data.Yv.shape[1] // most))
     labels = data.Cv[:, some].argmax(axis=0)
-    ax.scatter(*data.Yv[:, some], c=labels, s=1.8, **DOTS)
+    ax.scatter(*tables.project(data, data.Yv[:, some]), c=labels, s=1.8, **DOTS)
 
 
 def square(data, resolution, dtype=float):
-    """Return a side (resolution,) of the square around samples, its points (2, m)."""
-    side = np.linspace(data.Yt.min(), data.Yt.max(), resolution, dtype=dtype)
-    return side, np.stack(np.meshgrid(side, side)).reshape(2, -1)
+    """Return a side (resolution,) of the square around samples, its points (n, m)."""
+    centre, directions = tables.view(data)
+    shown = tables.project(data, data.Yt) if data.features > 2 else data.Yt
+    side = np.linspace(shown.min(), shown.max(), resolution, dtype=dtype)
+    points = np.stack(np.meshgrid(side, side)).reshape(2, -1)
+    return side, (centre + directions @ points).astype(dtype)

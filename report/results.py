@@ -185,17 +185,21 @@ def certificate(tests, name, by=("function", "block"), drop=(), **renamed):
 
 
 def datasets(data, name):
-    """Save and show one row per dataset: sizes, seed, label noise, ceiling.
+    """Save and show one row per dataset: sizes, source, label noise, ceiling.
 
     What is known of our recipes alone is missing for files of other origin.
     """
     frame = pd.DataFrame([{"dataset": d.name} | d.summary for d in data.values()])
     ceiling = frame.pop("best possible accuracy")
-    frame = frame.drop(columns="source").assign(seed=[d.seed for d in data.values()])
+    files = {True: "file, standardised", False: "file"}
+    frame["source"] = [
+        files[d.standardised] if d.seed is None else f"seed {d.seed}"
+        for d in data.values()
+    ]
     frame.columns = frame.columns.str.removesuffix(" samples")
     frame["wrong labels"] = [wrong_labels(dataset) for dataset in data.values()]
     shares = dict.fromkeys(["wrong labels", "ceiling"], "{:.1%}")
-    return table(frame.assign(ceiling=ceiling), name, shares | {"seed": "{:.0f}"})
+    return table(frame.assign(ceiling=ceiling), name, shares)
 
 
 def wrong_labels(dataset):

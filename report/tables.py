@@ -121,19 +121,32 @@ def forest(compared):
 def plane(data, most=500):
     """Return training samples of datasets in two coordinates, as one table.
 
-    Of each at most that many, evenly chosen. More than two features are projected on
-    the first two principal directions of all samples.
+    Of each at most that many, evenly chosen.
     """
     frames = []
     for name, dataset in data.items():
-        X = dataset.Yt.astype(float)  # else the digits shown depend on the processor
-        if dataset.features > 2:
-            X = X - X.mean(axis=1, keepdims=True)
-            X = np.linalg.svd(X, full_matrices=False)[0][:, :2].T @ X
-        some = slice(None, None, -(-X.shape[1] // most))
-        X = np.pad(X, ((0, max(0, 2 - len(X))), (0, 0)))  # one feature lies on a line
+        some = slice(None, None, -(-dataset.Yt.shape[1] // most))
+        first, second = project(dataset, dataset.Yt[:, some])
         labels = dataset.Ct[:, some].argmax(axis=0)
-        first, second = X[:, some]
         frame = {"dataset": name, "first": first, "second": second, "class": labels}
         frames.append(pd.DataFrame(frame))
     return pd.concat(frames)
+
+
+def view(dataset):
+    """Return the centre (n, 1) and the directions (n, 2) of the plane that is drawn.
+
+    It is that of the features if there are one or two, otherwise that of the first two
+    principal directions of the training samples, through their mean.
+    """
+    if dataset.features <= 2:
+        return np.zeros((dataset.features, 1)), np.eye(dataset.features, 2)
+    X = dataset.Yt.astype(float)
+    centre = X.mean(axis=1, keepdims=True)
+    return centre, np.linalg.svd(X - centre, full_matrices=False)[0][:, :2]
+
+
+def project(dataset, X):
+    """Return the coordinates (2, m) of samples X (n, m) in the plane that is drawn."""
+    centre, directions = view(dataset)
+    return directions.T @ (X.astype(float) - centre)  # float32 differs by processor

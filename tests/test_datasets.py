@@ -30,9 +30,9 @@ def toy(**changes):
     """3 features, 2 classes, 12 training and 6 validation samples."""
     one_hot = np.eye(2, dtype=np.float32)
     arrays = {
-        "Yt": np.arange(36, dtype=np.float32).reshape(3, 12),
+        "Yt": np.float32(np.arange(36) * 7 % 5 // 1.2).reshape(3, 12),
         "Ct": one_hot[:, np.arange(12) % 2],
-        "Yv": -np.arange(18, dtype=np.float32).reshape(3, 6),
+        "Yv": -np.float32(np.arange(18) * 4 % 7).reshape(3, 6),
         "Cv": one_hot[:, np.arange(6) % 2],
     }
     return {v: a for v, a in (arrays | changes).items() if a is not None}
@@ -96,6 +96,24 @@ def test_any_type_of_number_becomes_float32_and_others_are_ignored(reading, comp
     assert same(reading(mat(toy(Ct=toy()["Ct"] > 0))), toy())
     nearly = toy(Ct=toy()["Ct"] * (1 - 1e-12))
     assert same(reading(mat(nearly)), toy())
+
+
+def test_samples_of_another_length_are_standardised(reading):
+    """By what is found in training: pixels, years, a constant, 1e-4 and 1e30."""
+    usual = toy()["Yt"] / 2
+    for factor, shift in ((0.3, 0), (1, 0), (2, 0)):
+        one = reading(mat(toy(Yt=usual * factor + shift)))
+        assert np.array_equal(one.Yt, np.float32(usual * factor + shift))
+        assert "standardised" not in one.source
+    for factor, shift in ((60, 127), (1, 2000), (1e-4, 0), (1e30, 0)):
+        Yt, Yv = usual * factor + shift, usual[:, 3:9] * factor + shift
+        Yt[1] = Yv[1] = shift
+        one = reading(mat(toy(Yt=Yt, Yv=Yv)))
+        assert np.allclose(one.Yt.mean(axis=1), 0, atol=1e-4)
+        assert np.allclose(one.Yt.std(axis=1) * np.sqrt(3), [1, 0, 1], atol=1e-4)
+        assert np.array_equal(one.Yv, one.Yt[:, 3:9])
+        assert one.Yv.dtype == one.Yt.dtype == np.float32
+        assert one.source.startswith("user's file ToyData.mat, standardised, best")
 
 
 def test_what_only_matlab_writes(reading):
@@ -175,6 +193,7 @@ BAD = [
     (changed("Yt", (1, [4, 9]), np.nan), "Yt .* 2 entries .* first in column 5"),
     (changed("Yv", (0, 5), 1e39), "Yv .* too large for float32, .* column 6"),
     ({"Ct": toy()["Ct"][:, :11]}, "Yt and Ct must have equally many columns"),
+    ({"Yt": toy()["Yt"][:, [0] * 12]}, "Yt must vary, found the same column"),
     ({"Yv": toy()["Yv"].T}, "Yv and Cv must have equally many columns"),
     ({"Yv": np.zeros((4, 6))}, "Yt and Yv must have equally many rows"),
     ({"Cv": np.eye(3)[:, np.arange(6) % 3]}, "Ct and Cv .* rows, not 2 and 3"),

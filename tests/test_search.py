@@ -24,7 +24,7 @@ def losses(*means, spread=0.001):
     return np.array(means)[:, None] + [-spread, spread]
 
 
-FALLING = losses(0.5, 0.4, 0.3, 0.45, 0.2)
+FALLING = losses(0.5, 0.4, 0.3, 0.45, 0.6)
 
 
 def test_effective_steps_that_are_equal_compare_as_equal():
@@ -45,17 +45,20 @@ def test_the_lowest_loss_wins_below_half_the_edge():
 def test_without_a_ruined_replica_the_edge_is_the_largest_step_tried():
     found = chosen(FALLING)
     assert (found.edge, found.learning_rate) == (1.0, 0.04)
+    assert chosen(losses(0.5, 0.4, 0.3, 0.45, 0.2), RUINED).edge == 1.0  # on its way
 
 
 def test_one_ruined_seed_of_one_network_is_an_edge_whatever_lies_beyond():
     accuracies = np.full((6, 5, 3), 0.9)
     accuracies[4, 2, 1] = 0.64
-    found = search.choose(PAIRS, np.full((6, 5, 3), 0.5), accuracies)
+    some = np.full((6, 5, 3), 0.5)
+    some[4, 2, 1] = 0.51
+    found = search.choose(PAIRS, some, accuracies)
     assert (found.edge, found.step) == (0.2, 0.1)
 
 
 def test_the_worst_seed_counts():
-    found = chosen([[0.50, 0.50], [0.10, 0.60], [1, 1], [0.49, 0.49], [1, 1]], RUINED)
+    found = chosen([[0.50, 0.50], [0.10, 0.60], [1, 1], [0.49, 0.49], [2, 2]], RUINED)
     assert found.settings == {"learning_rate": 0.2, "momentum": 0.0}
 
 
@@ -69,16 +72,16 @@ def test_the_worst_seed_counts():
     ],
 )
 def test_among_equals_the_gentler_is_taken(gentle, seeds, rate):
-    tries = [gentle, seeds, *losses(0.3, 0.45, 0.2)]
+    tries = [gentle, seeds, *losses(0.3, 0.45, 0.6)]
     assert chosen(tries, RUINED).learning_rate == rate
 
 
 def test_of_equal_steps_the_smaller_rate_is_taken():
-    assert chosen(losses(0.5, 0.4, 0.3, 0.4, 0.2), RUINED).learning_rate == 0.02
+    assert chosen(losses(0.5, 0.4, 0.3, 0.4, 0.6), RUINED).learning_rate == 0.02
 
 
 def test_the_lead_is_unknown_if_all_others_are_equals():
-    assert np.isnan(chosen(losses(0.4, 0.4, 0.3, 0.4, 0.2), RUINED).lead)
+    assert np.isnan(chosen(losses(0.4, 0.4, 0.3, 0.4, 0.6), RUINED).lead)
 
 
 def test_scores_are_geometric_means_over_networks_and_datasets():
@@ -98,7 +101,8 @@ RUINS = [  # accuracies by step and seed, the steps, where they are ruined
 
 @pytest.mark.parametrize(("accuracies", "steps", "bad"), RUINS)
 def test_ruined_is_frozen_or_much_worse_than_a_gentler_step(accuracies, steps, bad):
-    found = search.ruined(np.array([accuracies]), np.array(steps))
+    rising = np.where(np.isnan(accuracies), np.nan, np.array(steps)[:, None])
+    found = search.ruined(rising[None], np.array([accuracies]), np.array(steps))
     assert np.flatnonzero(found.any(axis=(0, 2))).tolist() == bad
 
 
@@ -110,7 +114,8 @@ def test_frozen_tries_are_never_chosen():
 
 
 def test_no_margin_leaves_the_gentlest_and_a_sentence_for_who_needs_one():
-    found = chosen(FALLING, [[0.9, 0.9]] + [[0.9, 0.2]] * 4)
+    rising = losses(0.5, 0.6, 0.7, 0.6, 0.8)
+    found = chosen(rising, [[0.9, 0.9]] + [[0.9, 0.2]] * 4)
     assert (found.learning_rate, found.edge, found.margin) == (0.01, 0.1, 1.0)
     with pytest.raises(ValueError, match=r"ruins no replica, 0\.1: .* from 0\.001"):
         found.with_margin()
