@@ -7,6 +7,7 @@ import numpy as np
 from data.matfile import DATA, digest, ledger, path_of, read, require
 
 NAMES = ("Peaks", "SwissRoll", "GMM")
+FEWEST = 200  # training samples: as many are drawn in the last chapter
 LENGTHS = 1 / 4, 4  # of samples, for which rates and initial weights are made
 
 
@@ -77,8 +78,13 @@ def load(name, folder=DATA):
 
 
 def load_all(folder=DATA):
-    """The three datasets by name."""
-    return {name: load(name, folder) for name in NAMES}
+    """The three datasets by name; raises DatasetError also for too few samples."""
+    data = {name: load(name, folder) for name in NAMES}
+    for name, one in data.items():
+        m = one.Yt.shape[1]
+        too_few = f"Yt must have at least {FEWEST} samples (columns), found {m}."
+        require(m >= FEWEST, f"{path_of(name, folder)}: {too_few}")
+    return data
 
 
 def standardise(dataset):

@@ -26,6 +26,7 @@ from helpers.experiments import Run, run_all
 
 RUINED = 0.25  # of the training samples: less is chance where these are few
 MARGIN = 2  # between what is chosen and the edge
+LEAST = np.finfo(np.float32).eps  # a loss below is rounding
 TIE = 1e-3  # differences of a loss that no reader would care about
 
 
@@ -78,14 +79,15 @@ def effective_step(learning_rate, momentum):
     return np.round(np.divide(learning_rate, 1 - np.asarray(momentum)), 12)
 
 
-def ruined(losses, accuracies, steps):
+def ruined(losses, accuracies, steps, batch_sizes=0):
     """Return where a step was too large: frozen, or much worse than a gentler one.
 
     Much worse is a training accuracy more than RUINED below the best that the same seed
-    reached with a smaller step, and a loss above the least. What has a lower loss is on
-    its way: half trained, a network may well answer worse than at the start.
+    reached with a smaller step and equal batches, and a loss above the least. What has
+    a lower loss is on its way: half trained, a network may answer worse than at first.
     """
-    gentler = [steps < step for step in steps]
+    sizes = np.broadcast_to(batch_sizes, steps.shape)
+    gentler = [(steps < s) & (sizes == b) for s, b in zip(steps, sizes, strict=True)]
     best = [np.fmax.reduce(accuracies[:, s], axis=1, initial=0.0) for s in gentler]
     least = [np.fmin.reduce(losses[:, s], axis=1, initial=np.inf) for s in gentler]
     best, least = np.stack(best, axis=1), np.stack(least, axis=1)
@@ -117,15 +119,16 @@ def choose_from(tries, results, loss="validation_loss"):
     return choose(tries, losses, accuracies).with_margin()
 
 
-def choose(pairs, losses, accuracies):
+def choose(pairs, losses, accuracies, batch_sizes=0):
     """Choose among `pairs` of a learning rate and a momentum; return the Choice.
 
-    Where no try is as far below the edge as it should be, the gentlest is taken.
+    Each pair may have a batch size of its own. Where no try is as far below the edge as
+    it should be, the gentlest is taken.
     """
     tries = pd.DataFrame(pairs, columns=["learning rate", "momentum"])
     tries["step"] = steps = effective_step(*np.transpose(pairs))
-    bad = ruined(losses, accuracies, steps)
-    scores = np.exp(np.log(losses).mean(axis=0))
+    bad = ruined(losses, accuracies, steps, batch_sizes)
+    scores = np.exp(np.log(np.maximum(losses, LEAST)).mean(axis=0))
     tries["ruined"] = bad.sum(axis=(0, 2))
     tries["best"], tries["worst"] = scores.min(axis=1), scores.max(axis=1)
     first = steps[tries["ruined"] > 0].min(initial=np.inf)

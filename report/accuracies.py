@@ -137,13 +137,13 @@ def averages(found, data):
 
 
 def beside_ceiling(frame):
-    """Say what `averages` returns beside the best possible accuracy, where known."""
+    """Say what `averages` returns beside the best possible accuracy."""
     told = [
         f"{row.dataset} {row.averaged:.1f} ± {row.error:.1f} % (best possible "
-        f"{row.ceiling:.1f} %)"
-        for row in frame.dropna(subset="ceiling").itertuples()
+        f"{'unknown' if np.isnan(row.ceiling) else f'{row.ceiling:.1f} %'})"
+        for row in frame.itertuples()
     ]
-    return "; ".join(told) or "the best possible accuracy is unknown"
+    return "; ".join(told)
 
 
 def table(frame, name, digits=2):

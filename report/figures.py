@@ -34,8 +34,10 @@ ALIGNED = {"sharex": "col", "sharey": "row"}
 GUIDE = {"color": "0.75", "linestyle": "-", "linewidth": 2.5}
 BRIGHT = "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9"
 OTHERS = "#D55E00", "#F0E442", "#999999", "#000000", "#8B5A2B"
-PALETTE = ListedColormap([*BRIGHT, *OTHERS])
-CLASSES = {"cmap": PALETTE, "vmin": 0, "vmax": 9}
+PALETTE = ListedColormap(
+    [*BRIGHT, *OTHERS] * 100
+)  # for classes: the eleventh like the first
+CLASSES = {"cmap": PALETTE, "vmin": 0, "vmax": PALETTE.N - 1}
 PIXELS = {"origin": "lower", "interpolation": "nearest", "alpha": 0.45, **CLASSES}
 DOTS = {"linewidths": 0, "rasterized": True, **CLASSES}
 ANCHOR = 2.0**-7  # the step at which a guide meets its residual
@@ -382,13 +384,15 @@ def scatter(data):
 
 
 def legend_classes(fig, classes):
-    """Name the colours of the classes under all panels."""
-    look = {"marker": "o", "linestyle": "none"}
-    dots = [
-        Line2D([], [], color=PALETTE(k), label=f"class {k + 1}", **look)
-        for k in range(classes)
-    ]
-    fig.legend(handles=dots, loc="outside lower center", ncols=min(classes, 10))
+    """Name the colours of the classes under all panels; each repeats after ten."""
+    colours = len(BRIGHT + OTHERS)
+    dots = []
+    for k in range(min(classes, colours)):
+        names = [f"{n + 1}" for n in range(k, classes, colours)]
+        name = "class " + ", ".join(names[:2]) + ", …" * (len(names) > 2)
+        dots.append(Line2D([], [], marker="o", ls="", color=PALETTE(k), label=name))
+    columns = min(classes, colours if classes <= colours else colours // 2)
+    fig.legend(handles=dots, loc="outside lower center", ncols=columns)
 
 
 @picture

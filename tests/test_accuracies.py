@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -96,3 +97,12 @@ def test_a_printed_table_joins_mean_and_sd_and_counts_failures(monkeypatch, tmp_
     assert row["95 %"] == "21.5 to 100.0"
     assert (row["ceiling"], row["to ceiling"]) == ("95.0", "+10.0")
     assert "validation sd" not in row
+
+
+def test_what_is_reached_stands_beside_a_ceiling_or_says_that_it_is_unknown():
+    row = {"dataset": "A", "averaged": 93.73, "error": 0.6, "ceiling": 93.59}
+    other = row | {"dataset": "B", "ceiling": np.nan}
+    told = accuracies.beside_ceiling(pd.DataFrame([row, other]))
+    assert told == (
+        "A 93.7 ± 0.6 % (best possible 93.6 %); B 93.7 ± 0.6 % (best possible unknown)"
+    )

@@ -75,6 +75,16 @@ def same(dataset, arrays):
 # --- good files
 
 
+def test_each_set_must_have_as_many_samples_as_the_report_draws(tmp_path):
+    many = toy() | {v: np.tile(toy()[v], 17) for v in ("Yt", "Ct")}
+    for name in datasets.NAMES:
+        savemat(tmp_path / f"{name}Data.mat", many)
+    assert len(datasets.load_all(tmp_path)) == 3
+    savemat(tmp_path / "GMMData.mat", toy())
+    with pytest.raises(DatasetError, match=r"GMMData\.mat: Yt .* 200 .*, found 12\."):
+        datasets.load_all(tmp_path)
+
+
 def test_our_files_are_recognised(our_data):
     for name, data in datasets.load_all(our_data).items():
         assert data.name == name

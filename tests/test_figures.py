@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -375,3 +376,37 @@ def test_regions_show_answers_and_where_the_best_possible_ones_change(given):
     points = np.linspace(*side, 120)
     assert image[90, 20] == np.argmax([points[20], points[90], 1 - points[20]])
     np.testing.assert_array_equal(best.images[0].get_array()[5], points >= 1)
+
+
+def test_regions_of_more_features_lie_in_the_plane_of_the_samples(given):
+    """Five features in a plane: the same picture as of the two that span it."""
+    two = given.data["A"]
+    spread = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 2)))[0]
+    Yt, Yv = (spread @ Y + 1 for Y in (two.Yt, two.Yv))
+    five = replace(two, Yt=Yt, Yv=Yv)
+
+    def predict(X):
+        off = X - 1 - spread @ (spread.T @ (X - 1))
+        np.testing.assert_allclose(off, 0, atol=1e-5)
+        return np.stack([X[0], 1 - X[0], X[0] - 1])
+
+    unknown = {"best": lambda *_: None, "resolution": 20}
+    fig = bare(figures.regions, {"A": five}, {("A", "one"): predict}, **unknown)
+    (ax,) = (ax for ax in fig.axes if ax.get_visible())
+    dots = ax.collections[-1].get_offsets()
+    _, D = tables.view(five)
+    np.testing.assert_allclose(dots, (D.T @ (Yv - Yt.mean(axis=1)[:, None])).T)
+    assert np.ptp(ax.images[0].get_array()) == 1
+
+
+def test_colours_and_names_of_classes_repeat_after_ten(given):
+    many = replace(given.data["A"], Ct=np.eye(25)[:, np.arange(30) % 25])
+    many = replace(many, Yt=many.Yt[:, :30])
+    fig = bare(figures.scatter, {"A": many})
+    names = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert len(names) == 10
+    assert (names[0], names[9]) == ("class 1, 11, …", "class 10, 20")
+    (dots,) = fig.axes[0].collections
+    colours = dots.to_rgba(dots.get_array())
+    assert len(np.unique(colours[:25], axis=0)) == 10
+    np.testing.assert_array_equal(colours[:10], colours[10:20])

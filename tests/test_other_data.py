@@ -1,6 +1,7 @@
-"""The whole report is built from a user's data: other sizes, no known ceiling."""
+"""The whole report is built from data of a user: extreme sizes and values."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,15 +13,23 @@ from pypdf import PdfReader
 from scipy.io import savemat
 
 ROOT = Path(__file__).parent.parent
-# name: features, classes, samples
-SHAPES = {"Peaks": (4, 3, 600), "SwissRoll": (2, 2, 500), "GMM": (10, 10, 1500)}
+# name: features, classes, samples, noise, unit, origin
+SHAPES = {
+    "Peaks": (1, 2, 300, 0.01, 1, 0),  # hyperplanes separate these classes
+    "SwissRoll": (20, 12, 600, 0.5, 40, 127),
+    "GMM": (5, 5, 1500, 0.5, 1, 0),
+}
 
 
-def clusters(features, classes, m, rng):
-    """Draw one noisy cluster per class; the first four fifths are for training."""
+def clusters(features, classes, m, noise, unit, origin, rng):
+    """Draw one noisy cluster per class; the first four fifths are for training.
+
+    Of five features the last one is constant.
+    """
     labels = rng.permutation(np.arange(m) % classes)
     centres = rng.normal(size=(features, classes))
-    Y = centres[:, labels] + 0.5 * rng.normal(size=(features, m))
+    Y = unit * (centres[:, labels] + noise * rng.normal(size=(features, m))) + origin
+    Y[4:5] = 3
     parts = (np.split(x, [m * 4 // 5], axis=1) for x in (Y, np.eye(classes)[:, labels]))
     (Yt, Yv), (Ct, Cv) = parts
     return {"Yt": Yt, "Ct": Ct, "Yv": Yv, "Cv": Cv}
@@ -73,6 +82,8 @@ def test_it_is_marked_as_a_trial_and_names_the_users_files(built):
     text = [" ".join(page.extract_text().split()) for page in pages]
     assert "Quick trial" in text[0]
     assert all(f"user's file {name}Data.mat" in " ".join(text) for name in SHAPES)
+    assert "SwissRollData.mat, standardised" in text[0]
+    assert not re.findall(r"\bnan\b|e[+]\d|Task\(|Run\(", text[0] + text[1])
 
 
 def test_every_claim_is_judged_and_none_is_about_a_ceiling(outputs):

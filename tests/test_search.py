@@ -90,6 +90,11 @@ def test_scores_are_geometric_means_over_networks_and_datasets():
     np.testing.assert_allclose(found.tries["worst"], [0.4, 0.4])
 
 
+def test_a_loss_of_zero_is_a_loss():
+    found = chosen(losses(0.5, 0.4, 0, 0, 0, spread=0))
+    assert (found.settings["learning_rate"], found.step) == (0.2, 0.2)
+
+
 RUINS = [  # accuracies by step and seed, the steps, where they are ruined
     ([[0.9], [0.66]], [0.1, 0.2], []),
     ([[0.9], [0.64]], [0.1, 0.2], [1]),  # 25 points below what a gentler step reached
@@ -104,6 +109,14 @@ def test_ruined_is_frozen_or_much_worse_than_a_gentler_step(accuracies, steps, b
     rising = np.where(np.isnan(accuracies), np.nan, np.array(steps)[:, None])
     found = search.ruined(rising[None], np.array([accuracies]), np.array(steps))
     assert np.flatnonzero(found.any(axis=(0, 2))).tolist() == bad
+
+
+def test_a_smaller_step_with_larger_batches_is_no_measure():
+    few_steps = np.array([[[0.5], [0.3], [0.6], [0.5]]])
+    accuracies, steps = np.array([[[0.5], [0.9], [0.5], [0.4]]]), np.array([1, 3, 1, 3])
+    sizes = np.array([50, 50, 1000, 1000])
+    assert search.ruined(few_steps, accuracies, np.array([1, 3, 2, 4])).sum() == 1
+    assert not search.ruined(few_steps, accuracies, steps, sizes).any()
 
 
 def test_frozen_tries_are_never_chosen():
