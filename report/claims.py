@@ -133,9 +133,9 @@ def within(values, bound, comparisons=1):
 
 
 def below(low, high, limit):
-    """Return whether an interval lies below a limit: None if it contains the limit."""
-    if high < limit or low > limit:
-        return bool(high < limit)
+    """Return if an interval lies below a limit: None if the limit lies inside it."""
+    if high <= limit or low > limit:
+        return bool(high <= limit)
     return None
 
 

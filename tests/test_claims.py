@@ -136,7 +136,7 @@ def test_pairs_without_spread_have_no_effect_size():
         ((1, 2.9), True),
         ((3.1, 4), False),
         ((2, 4), None),
-        ((2, 3), None),
+        ((2, 3), True),
         ((3, 4), None),
         ((math.nan, math.nan), None),
     ],
