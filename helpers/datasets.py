@@ -111,7 +111,7 @@ def subsample(dataset, m, rng):
         f"{dataset.name}: Yt has {available} training samples, so between 1 and "
         f"{available} can be drawn, not {m}.",
     )
-    columns = rng.choice(available, m, replace=False)
+    columns = np.random.default_rng(rng).choice(available, m, replace=False)
     return replace(dataset, Yt=dataset.Yt[:, columns], Ct=dataset.Ct[:, columns])
 
 

@@ -115,6 +115,7 @@ class Run:
                 "such as (0, 1, 2)"
             )
         sgd.require_counts(**{name: getattr(self, name) for name in COUNTS})
+        sgd.require_functions(schedule=self.schedule, record=self.record)
         own = {name: self.finite(name) for name in OWN}
         vars(self).update(own, seeds=tuple(map(int, self.seeds)))  # the rest is frozen
 
@@ -277,7 +278,12 @@ def checked(run, data, architectures):
     """Return layers and dataset of a run once a step of it is known to work."""
     dataset = named("dataset", run.dataset, data)
     build = named("architecture", run.architecture, architectures)
-    layers = build(dataset.features, dataset.classes)
+    layers = callable(build) and build(dataset.features, dataset.classes)
+    if not isinstance(layers, (list, tuple)):
+        raise ValueError(
+            f"architecture {run.architecture!r}: give a function of the numbers of "
+            "features and classes that returns a list of layers"
+        )
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
     if dataset.Yt.ndim > 2 and len(dataset.Yt) != len(run.seeds):
         raise ValueError(

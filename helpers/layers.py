@@ -52,12 +52,16 @@ class Identity:
         return np.ones((), y.dtype)
 
 
-def instance(activation):
-    """Return the activation, tanh if it is None; raise TypeError for a class."""
-    if isinstance(activation, type):
-        name = activation.__name__
-        raise TypeError(f"activation is the class {name}: give an instance, {name}()")
-    return Tanh() if activation is None else activation
+def instance(what, given, default):
+    """Return what is given, a default() if None; raise TypeError if it is no function.
+
+    A class is none either: it must be called first.
+    """
+    given = default() if given is None else given
+    if isinstance(given, type) or not callable(given):
+        name = getattr(given, "__name__", default.__name__)
+        raise TypeError(f"{what} = {given!r}: give an instance, such as {name}()")
+    return given
 
 
 class Layer:
@@ -113,7 +117,7 @@ class HiddenLayer(Layer):
     def __init__(self, inputs, outputs, activation=None):
         """Declare W (outputs × inputs) and b (outputs × 1); tanh by default."""
         self.inputs, self.outputs = inputs, outputs
-        self.activation = instance(activation)
+        self.activation = instance("activation", activation, Tanh)
         self.shapes = {"W": (outputs, inputs), "b": (outputs, 1)}
 
     def forward(self, x, W, b):
@@ -142,7 +146,7 @@ class ResNetLayer(Layer):
         """Declare W1 (inner × width), b1, W2 (width × inner), b2; tanh by default."""
         inner = inner or width
         self.inputs = self.outputs = width
-        self.activation = instance(activation)
+        self.activation = instance("activation", activation, Tanh)
         self.outer = self.activation if outer else Identity()
         self.shapes = {"W1": (inner, width), "b1": (inner, 1)}
         self.shapes |= {"W2": (width, inner), "b2": (width, 1)}

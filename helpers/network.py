@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 import engine
+from helpers.layers import instance
 from helpers.losses import CrossEntropy, softmax
 
 CHUNK = 512  # samples that a compiled network judges at a time
@@ -27,7 +28,7 @@ class Network:
     programs = None  # of `judge`, where the network is recorded
 
     def __init__(self, layers, rng=None, *, dtype=np.float32, loss=None):
-        """Draw the parameters from `rng`; a list of generators makes a stack.
+        """Draw the parameters from `rng`, a generator or a seed; a list makes a stack.
 
         Raises ValueError when a layer's inputs differ from the outputs before it.
         """
@@ -39,7 +40,7 @@ class Network:
                     f"layer {number} ({kind(a)}) has {a.outputs} outputs, but "
                     f"layer {number + 1} ({kind(b)}) takes {b.inputs} inputs"
                 )
-        self.layers, self.loss = list(layers), loss or CrossEntropy()
+        self.layers, self.loss = list(layers), instance("loss", loss, CrossEntropy)
         self.shapes = [shape for layer in layers for shape in layer.shapes.values()]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         if rng is not None:
@@ -49,6 +50,7 @@ class Network:
         """Return fresh parameters (P,), or (R, P) for a list of R generators."""
         if isinstance(rng, list):
             return np.stack([self.initial(one) for one in rng])
+        rng = np.random.default_rng(rng)
         return join([block for layer in self.layers for block in layer.initial(rng)])
 
     @property
@@ -116,11 +118,13 @@ class Network:
         return dX
 
     def value(self, X, C):
-        """Return the loss, one value per replica."""
+        """Return the loss, one per replica; raises ValueError if X or C misfits."""
+        self.check_samples(X, C)
         return self.loss(self.scores(X), C)
 
     def gradients(self, X, C):
         """Return the gradients of the loss: flat (..., P), and for X."""
+        self.check_samples(X, C)
         scores, kept = self.forward(X)
         return self.backward(kept, self.loss.gradient(scores, C))
 

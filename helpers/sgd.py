@@ -163,6 +163,8 @@ def train(
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
+    require_functions(schedule=schedule, record=record)
+    rng = rng if isinstance(rng, list) else np.random.default_rng(rng)
     X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
         network.check_gradients(X, C)
@@ -227,3 +229,10 @@ def require_counts(**counts):
     for name, count in counts.items():
         if not isinstance(count, (int, np.integer)) or count < 1:
             raise ValueError(f"{name} = {count!r}: give a whole number, at least 1")
+
+
+def require_functions(**functions):
+    """Raise ValueError for what cannot be called."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise ValueError(f"{name} = {function!r}: give a function")

@@ -391,7 +391,7 @@ def legend_classes(fig, classes):
         names = [f"{n + 1}" for n in range(k, classes, colours)]
         name = "class " + ", ".join(names[:2]) + ", …" * (len(names) > 2)
         dots.append(Line2D([], [], marker="o", ls="", color=PALETTE(k), label=name))
-    columns = min(classes, colours if classes <= colours else colours // 2)
+    columns = classes if classes <= 7 else 5  # as many as the page is wide
     fig.legend(handles=dots, loc="outside lower center", ncols=columns)
 
 

@@ -177,6 +177,8 @@ def test_a_run_records_what_it_is_told_to(data):
         ({"epochs": -3}, "epochs = -3: give a whole number, at least 1"),
         ({"batch_size": 0}, "batch_size = 0: give a whole number, at least 1"),
         ({"every": 0}, "every = 0: give a whole number, at least 1"),
+        ({"schedule": "cosine"}, "schedule = 'cosine': give a function"),
+        ({"record": "loss"}, "record = 'loss': give a function"),
         ({"learning_rate": "fast"}, "learning_rate = 'fast': give a finite number"),
         ({"momentum": math.nan}, "momentum = nan: give a finite number"),
         ({"weight_decay": [[0.1]]}, "weight_decay = .*: give a finite number"),
@@ -197,6 +199,8 @@ def test_a_sequence_of_settings_may_be_of_any_kind(kind):
 
 LAYERS = {
     "softmax": ARCHITECTURES["softmax"],
+    "lone": OutputLayer,
+    "list": [OutputLayer(2, 3)],
     "features": lambda n, c: [HiddenLayer(7, 5), OutputLayer(5, c)],
     "classes": lambda n, c: [HiddenLayer(n, 5), OutputLayer(5, 10)],
 }
@@ -206,9 +210,11 @@ NO_RUNS = [
         [Run("blobs", "class")],
         r"no architecture 'class', .*\. Did you mean 'classes'\?$",
     ),
+    ([Run("blobs", "lone")], "^architecture 'lone': give a function of the numbers"),
+    ([Run("blobs", "list")], "^architecture 'list': give a function of the numbers"),
     (
         [Run("blobs", "x")],
-        r"^there is no architecture 'x', only softmax, features, classes\.$",
+        r"^there is no architecture 'x', only softmax, .*, features, classes\.$",
     ),
     (Run("blobs"), r"^runs is a single Run: give a list, \[run\]"),
     (

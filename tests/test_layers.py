@@ -131,10 +131,11 @@ def test_activations_are_tanh_and_relu_and_tanh_is_the_default():
 
 
 @pytest.mark.parametrize("layer", [HiddenLayer, ResNetLayer])
-def test_an_activation_given_as_a_class_is_named(layer):
-    said = r"^activation is the class ReLU: give an instance, ReLU\(\)$"
+@pytest.mark.parametrize(("given", "meant"), [(ReLU, "ReLU"), ("tanh", "Tanh")])
+def test_an_activation_that_is_no_instance_is_named(layer, given, meant):
+    said = f"^activation = {given!r}: give an instance, such as {meant}"
     with pytest.raises(TypeError, match=said):
-        layer(3, 4, ReLU)
+        layer(3, 4, given)
 
 
 def described(layers):

@@ -102,6 +102,26 @@ def test_widths_that_do_not_fit_are_named():
         Network(layers, np.random.default_rng(0))
 
 
+def test_a_seed_draws_what_its_generator_draws():
+    layers = [HiddenLayer(2, 4), OutputLayer(4, 3)]
+    drawn = Network(layers, np.random.default_rng(5)).parameters
+    assert np.array_equal(Network(layers, 5).parameters, drawn)
+    assert np.array_equal(Network(layers, [4, 5]).parameters[1], drawn)
+
+
+def test_losses_and_samples_that_misfit_are_named(draw):
+    layers, (X, C) = [OutputLayer(4, 3)], draw(features=4)
+    for loss in (CrossEntropy, "mse"):
+        with pytest.raises(TypeError, match=r"^loss = .*instance, such as CrossEnt"):
+            Network(layers, loss=loss)
+    network = Network(layers, 0)
+    for use in (network.value, network.gradient):
+        with pytest.raises(ValueError, match=r"^X .*samples belong in columns"):
+            use(X[:, :7].T, C[:, :7])
+        with pytest.raises(ValueError, match=r"^C of shape \(\d+,\) is not"):
+            use(X, C.argmax(axis=0))
+
+
 def test_a_network_needs_a_layer():
     with pytest.raises(ValueError, match=r"^a network needs .*list of layers is empty"):
         Network([], np.random.default_rng(0))

@@ -258,6 +258,19 @@ def test_the_defaults_are_200_plain_epochs_of_64_samples_at_a_rate_of_a_tenth(bl
     np.testing.assert_array_equal(parameters(), parameters(**said, **plain))
 
 
+def test_a_seed_shuffles_like_its_generator_from_epoch_to_epoch(blobs):
+    first, second = (softmax()[0] for _ in range(2))
+    train(first, blobs(), 3, epochs=4)
+    train(second, blobs(), np.random.default_rng(3), epochs=4)
+    assert np.array_equal(first.parameters, second.parameters)
+
+
+def test_what_is_no_function_is_named(blobs):
+    for name in ("schedule", "record"):
+        with pytest.raises(ValueError, match=f"^{name} = 'x': give a function"):
+            train(softmax()[0], blobs(), 0, **{name: "x"})
+
+
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
 def test_counts_that_are_none_are_refused_by_name(blobs, name):
     network, rng = softmax()
