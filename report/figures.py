@@ -34,9 +34,8 @@ ALIGNED = {"sharex": "col", "sharey": "row"}
 GUIDE = {"color": "0.75", "linestyle": "-", "linewidth": 2.5}
 BRIGHT = "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9"
 OTHERS = "#D55E00", "#F0E442", "#999999", "#000000", "#8B5A2B"
-PALETTE = ListedColormap(
-    [*BRIGHT, *OTHERS] * 100
-)  # for classes: the eleventh like the first
+COLOURS = [*BRIGHT, *OTHERS]
+PALETTE = ListedColormap(COLOURS * 100)  # the eleventh class looks like the first
 CLASSES = {"cmap": PALETTE, "vmin": 0, "vmax": PALETTE.N - 1}
 PIXELS = {"origin": "lower", "interpolation": "nearest", "alpha": 0.45, **CLASSES}
 DOTS = {"linewidths": 0, "rasterized": True, **CLASSES}
@@ -385,10 +384,9 @@ def scatter(data):
 
 def legend_classes(fig, classes):
     """Name the colours of the classes under all panels; each repeats after ten."""
-    colours = len(BRIGHT + OTHERS)
     dots = []
-    for k in range(min(classes, colours)):
-        names = [f"{n + 1}" for n in range(k, classes, colours)]
+    for k in range(min(classes, len(COLOURS))):
+        names = [f"{n + 1}" for n in range(k, classes, len(COLOURS))]
         name = "class " + ", ".join(names[:2]) + ", …" * (len(names) > 2)
         dots.append(Line2D([], [], marker="o", ls="", color=PALETTE(k), label=name))
     columns = classes if classes <= 7 else 5  # as many as the page is wide
