@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from helpers.network import join
+from helpers.network import backward_in_words, forward_in_words, join, kind
 from helpers.thresholds import (
     CENTRAL_DIFFERENCE,
     EPS,
@@ -256,13 +256,19 @@ def broadcast(f, x):
 
 
 def layer_tests(function, layer, x, rng, analytic=True):
-    """Test a layer for x (..., inputs, m) and random blocks, alone and as a stack."""
-    arguments = {"x": np.asarray(x, float)} | {
+    """Test a layer for x (..., inputs, m) and random blocks, alone and as a stack.
+
+    Raises ValueError if y has not the shape it should, if the backward pass returns not
+    one array each, or if the forward pass writes into what it is given.
+    """
+    arguments = {"x": np.array(x, float)} | {
         block: rng.standard_normal((*x.shape[:-2], *shape)) / np.sqrt(shape[1])
         for block, shape in layer.shapes.items()
     }
     zeros = {block: np.zeros_like(array) for block, array in arguments.items()}
-    (y, kept), results = layer.forward(*arguments.values()), []
+    y, kept = forward_in_words(kind(layer), layer, *arguments.values())
+    backward_in_words(kind(layer), layer, kept, np.ones_like(y))
+    results = []
 
     def backward(u, number):
         dx, blocks = layer.backward(kept, u)
