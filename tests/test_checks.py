@@ -334,11 +334,12 @@ def test_the_claim_shown_is_the_one_furthest_from_what_was_measured():
 )
 def test_near_the_rounding_of_f_nothing_is_called_wrong(level, verdict):
     check = checks.conclude("transpose", np.ones(1), 2 * np.ones(1), level)
-    lost = "the derivative is lost in f's rounding: scale x"
-    assert (check.verdict, check.reason) == (
-        verdict,
-        lost if verdict == "refused" else "",
-    )
+    reasons = {
+        "pass": "both are the same within the rounding of f",
+        "refused": "the derivative is lost in f's rounding: scale x",
+        "FAIL": "",
+    }
+    assert (check.verdict, check.reason) == (verdict, reasons[verdict])
 
 
 def test_a_transpose_may_differ_by_the_rounding_of_f():
@@ -504,6 +505,7 @@ def test_the_gradient_at_a_minimum_passes(draw, analytic):
     S = np.linalg.lstsq(ones, C.T, rcond=None)[0].T
     tests = gradients(*least_squares(X, C), analytic, W=S[:, :-1], b=S[:, -1:])
     assert verdicts(tests) == {"pass"}, [str(t) for t in tests]
+    assert str(tests[-1]).endswith("): both are the same within the rounding of f")
 
 
 @both
@@ -569,6 +571,13 @@ def test_a_layer_that_draws_random_numbers_is_refused_and_never_fails(draw):
     ]
     said = " f called twice with the same x differs: draw its random numbers once"
     assert all(str(test).endswith(said) for test in tests)
+
+
+def test_shapes_that_are_no_matrices_are_told_by_the_pass_that_fails(draw):
+    layer = HiddenLayer(3, 4)
+    layer.shapes = {"W": (4, 3), "b": (4,)}
+    with pytest.raises(ValueError, match=r"^the forward pass of HiddenLayer .*\(4,\)"):
+        checks.layer_tests("layer", layer, draw()[0], rng())
 
 
 def test_a_layer_that_fails_on_stacks_is_told_in_a_sentence(draw):
@@ -667,6 +676,7 @@ def test_a_layer_right_for_one_network_alone_fails_as_a_stack(layer, width, samp
     x = rng().normal(size=(width, samples))
     *_, stack = checks.layer_tests("layer", layer(width, width), x, rng())
     assert (stack.block, stack.verdict) == ("stack", "FAIL")
+    assert "nan" not in str(stack)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e-6, 1e-2, 5])
