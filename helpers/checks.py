@@ -263,7 +263,7 @@ def layer_tests(function, layer, x, rng, analytic=True):
     one array each, or if the forward pass writes into what it is given.
     """
     arguments = {"x": np.array(x, float)} | {
-        block: rng.standard_normal((*x.shape[:-2], *shape)) / np.sqrt(shape[-1])
+        block: rng.standard_normal((*x.shape[:-2], *shape)) / np.sqrt(shape[1])
         for block, shape in layer.shapes.items()
     }
     zeros = {block: np.zeros_like(array) for block, array in arguments.items()}

@@ -233,11 +233,12 @@ def backward_in_words(name, layer, kept, dy):
             f"{name} has the blocks {[*layer.shapes]}, but its backward pass returns "
             f"{len(found)} gradients"
         )
-    for what, array in zip(("dx", *layer.shapes), (dx, *found), strict=True):
+    for number, array in enumerate((dx, *found)):
         if not isinstance(array, np.ndarray):
+            what = ["x", *layer.shapes][number]
             raise ValueError(
                 f"the backward pass of {name} returns a {type(array).__name__} as "
-                f"gradient of {what.removeprefix('d')}, not an array"
+                f"gradient of {what}, not an array"
             )
     return dx, found
 

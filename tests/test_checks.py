@@ -573,13 +573,6 @@ def test_a_layer_that_draws_random_numbers_is_refused_and_never_fails(draw):
     assert all(str(test).endswith(said) for test in tests)
 
 
-def test_shapes_that_are_no_matrices_are_told_by_the_pass_that_fails(draw):
-    layer = HiddenLayer(3, 4)
-    layer.shapes = {"W": (4, 3), "b": (4,)}
-    with pytest.raises(ValueError, match=r"^the forward pass of HiddenLayer .*\(4,\)"):
-        checks.layer_tests("layer", layer, draw()[0], rng())
-
-
 def test_a_layer_that_fails_on_stacks_is_told_in_a_sentence(draw):
     class RowsOnly(HiddenLayer):
         def forward(self, x, W, b):

@@ -272,6 +272,11 @@ class Listed(HiddenLayer):
         return dx, [dW, db.tolist()]
 
 
+class Unknown(HiddenLayer):
+    def backward(self, kept, dy):
+        return None, super().backward(kept, dy)[1]
+
+
 class OnlyX(HiddenLayer):
     def backward(self, kept, dy):
         return super().backward(kept, dy)[0]
@@ -309,6 +314,10 @@ MISFITS = [
     (Widened, rf"{OUTPUT} \(Widened\) .*\(2, 10, 3\), expected \(2, 5, 3\)$"),
     (WithoutLast, rf"{OUTPUT} \(WithoutLast\) .*\(1, 5, 3\), expected \(2, 5, 3\)$"),
     (Listed, r"backward pass of layer 1 \(Listed\) returns a list as gradient of b"),
+    (
+        Unknown,
+        r"backward pass of layer 1 \(Unknown\) returns a NoneType as gradient of x",
+    ),
     (OnlyX, r"layer 1 \(OnlyX\) has the blocks \['W', 'b'\].* 5 gradients$"),
     (Shifting, r"forward pass of layer 1 \(Shifting\) .*: output array is read-only$"),
     (Spoiling, r"backward pass of layer 1 \(Spoiling\) .*: output array is read-only$"),
@@ -369,6 +378,7 @@ def test_layers_without_parameters_work_alone_and_among_others(draw, lead):
     assert Network([Halved()], np.random.default_rng(0)).parameters.shape == (0,)
     assert alone.gradient(X, C).shape == (*lead, 0)
     alone.check_gradients(X, C)
+    build([OutputLayer(3, 3), Halved()], replicas=2).check_gradients(X, C)
     among = build([Halved(), OutputLayer(3, 3)], replicas=2)
     plain = Network([OutputLayer(3, 3)]).with_parameters(among.parameters)
     gradient, dX = among.gradients(X, C)
