@@ -7,7 +7,7 @@ the same layers, each replica with parameters of its own.
 
 import copy
 import math
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -187,14 +187,16 @@ class Network:
                 f"outputs, X has {m} samples"
             )
 
-    def check_gradients(self, X, C, samples=3):
+    def check_gradients(self, X, C):
         """Raise ValueError when X, C or a layer's arrays have the wrong shape.
 
-        A few samples go forward and backward, and the sentence names the layer, its
-        block, and both shapes, or the pass that writes into what it is given. It costs
-        less than one epoch.
+        A few samples, as many as no block has rows or columns, go forward and backward,
+        and the sentence names the layer, its block, and both shapes, or the pass that
+        writes into what it is given. It costs less than one epoch.
         """
         self.check_samples(X, C)
+        sizes = {size for shape in self.shapes for size in shape}
+        samples = next(n for n in count(3) if n not in sizes)
         X, C, kept = X[..., :samples], C[..., :samples], []
         for number, layer in enumerate(self.layers, start=1):
             name, blocks = f"layer {number} ({kind(layer)})", self._blocks[number - 1]

@@ -9,6 +9,7 @@ local ACROSS = 100 -- that many characters of a table
 local SHRUNK = 125 -- the same where it has shrunk as far as it may
 local BREAKS = 60 -- a word of so many may break anywhere, see report.typ
 local ROWS = 200 -- of an output; what is beyond them no reader of a page needs
+local RULE = "#line(length: 100%, stroke: 0.5pt)"
 local HANDED = {label = true, verdict = true, answer = true, provenance = true, listing = true}
 local KINDS = {Figure = true, Table = true}
 local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
@@ -136,8 +137,9 @@ end
 local function html(el)
   local tag = el.text:match("^</?(%a+)")
   if el.text:match("^<!%-%-") or tag == "a" and not el.text:match("href") then return {} end
-  if tag == "br" then return pandoc.LineBreak() end
-  if tag == "hr" then return pandoc.HorizontalRule() end
+  local block = el.t == "RawBlock"
+  if tag == "br" then return block and {} or pandoc.LineBreak() end
+  if tag == "hr" then return (block and raw or raw_inline)(RULE) end
   fail("raw HTML cannot be printed: " .. el.text:match("^[^\n]*"))
 end
 
@@ -295,7 +297,7 @@ end
 local everywhere = {
   Inlines = references, RawInline = raw_text, RawBlock = raw_text, Image = image,
   Header = heading, Link = link, Table = plain_table, CodeBlock = folded, Code = restored,
-  HorizontalRule = function() return raw("#line(length: 100%, stroke: 0.5pt)") end,
+  HorizontalRule = function() return raw(RULE) end,
 }
 local function typeset(blocks)
   return pandoc.Blocks(blocks):walk(everywhere)

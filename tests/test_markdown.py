@@ -92,6 +92,9 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         (f"| a |\n|---|\n| {'many words ' * 20} |", "columns: (100%)"),
         ("so.[^1]\n\n[^1]: Because.", "#footnote[Because.]"),
         ("a\n\n---\n\nb", "#line("),
+        ("a\n\n<hr>\n\nb", "#line("),
+        ("a <hr/> b", "#line("),
+        ("a\n\n<br>\n\nb", "a\n\nb"),
         ("a<br>b <!-- no --> <a id='c'></a>c", "a \\\nb c"),
         ("- [ ] todo", "☐"),
         ("2021. a year", "start: 2021"),
@@ -125,6 +128,7 @@ def test_what_cannot_be_rendered_is_refused_by_cell(source, reason):
 
 
 def test_a_macro_holds_in_later_cells_only():
+    assert "bb(R)" in chapter("$\\newcommand{\\R}{\\mathbb{R}}$", "$x\\in\\R$")[0]
     with pytest.raises(SystemExit, match="cell 1: cannot read"):
         chapter("$\\R$", "$\\newcommand{\\R}{x}$")
 

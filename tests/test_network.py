@@ -343,6 +343,19 @@ def test_the_checks_of_a_layer_name_it_where_its_arrays_do_not_fit(draw, layer):
         checks.layer_tests("layer", layer(5, 5), X, np.random.default_rng(0))
 
 
+def test_an_axis_taken_for_another_shows_though_all_sizes_are_equal():
+    class Turned(HiddenLayer):
+        def backward(self, kept, dy):
+            dx, (_, db) = super().backward(kept, dy)
+            return dx, (dy @ kept[0].T, db)
+
+    network = build([Turned(3, 3), OutputLayer(3, 3)], replicas=3)
+    X = np.random.default_rng(0).normal(size=(3, 16))
+    C = np.eye(3)[:, np.arange(16) % 3]
+    with pytest.raises(ValueError, match=r"\(Turned\) fails on arrays"):
+        network.check_gradients(np.stack([X] * 3), np.stack([C] * 3))
+
+
 def test_a_loss_whose_gradient_does_not_fit_is_named(draw):
     class Summed(CrossEntropy):
         def gradient(self, Z, C):
