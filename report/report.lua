@@ -41,7 +41,7 @@ local before = {
   {"\\nonumber%f[%A]", ""}, {"\\notag%f[%A]", ""},
   {"\\begin{equation%*?}(.-)\\end{equation%*?}", "%1"},
   {"\\begin{(%a+)%*}", "\\begin{%1}"}, {"\\end{(%a+)%*}", "\\end{%1}"},
-  {"\\begin{cases}.-\\end{cases}", spaced},
+  {"{dcases}", "{cases}"}, {"\\begin{cases}.-\\end{cases}", spaced},
   {"\\left%s*\\{%s*\\begin{array}.-\\end{array}%s*\\right%.", spaced},
   {"(\\left%s*\\?[^%s\\]%s*)\\begin{array}", "%1\\begin{fenced}"},
   {"\\begin{array}%s*%b{}(.-)\\end{array}", "\\begin{matrix}%1\\end{matrix}"},
@@ -49,9 +49,16 @@ local before = {
   {"\\begin{matrix}", "\\begin{Bmatrix}\\text{bare:}"}, {"\\end{matrix}", "\\end{Bmatrix}"},
   {"\\text%a*%s*%b{}", function(text) return (text:gsub("\\&", "\1")) end},
   {"\\&", "\\text{and:}"}, {"\1", "\\&"},
+  {"\\left%s*<", "\\left\\langle "}, {"\\right%s*>", "\\right\\rangle "},
   {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
   {"\\require%s*%b{}", ""}, {"\\color%s*%b{}", ""}, {"\\textcolor%s*%b{}", ""},
 }
+for _, font in ipairs{"bf", "rm", "it", "cal", "sf", "tt"} do -- {\bf x}
+  table.insert(before, {"{%s*\\" .. font .. "%f[%A]%s*([^{}]*)}", "\\math" .. font .. "{%1}"})
+end
+for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
+  table.insert(before, {"\\" .. size .. "%f[%A]", ""})
+end
 local after = {
   {"%.circle%f[%W]", ".o"},
   {"%f[%w]sect%f[%W]", "inter"},
@@ -96,36 +103,53 @@ local function expand(tex)
   return first and first.t == "Math" and first.text or tex
 end
 
--- Take the numbers of a formula out of it: its label and its tag.
+-- Take the numbers of a formula out of it: its label and its tag, in brackets or \tag*{bare}.
 local function numbers(tex)
-  local labels, tag = pandoc.List(), nil
+  local labels, tags = pandoc.List(), pandoc.List()
   tex = tex:gsub("\\label%s*{(.-)}", function(name) labels:insert(name); return "" end)
-  tex = tex:gsub("\\tag%*?%s*(%b{})", function(text) tag = text:sub(2, -2); return "" end)
-  if #labels > 1 then fail("a formula with several labels: give each line a formula") end
-  return tex, labels[1], tag
+  tex = tex:gsub("\\tag(%*?)%s*(%b{})", function(bare, text)
+    text = text:sub(2, -2)
+    tags:insert(bare == "" and "(" .. text .. ")" or text)
+    return ""
+  end)
+  if #labels > 1 or #tags > 1 then
+    fail("a formula with several labels or tags: give each line a formula")
+  end
+  if tags[1] and tags[1]:find("[$\\]") then fail("a tag is plain text, not " .. tags[1]) end
+  return tex, labels[1], tags[1]
 end
+
+-- Lines of a formula that no environment aligns stand one below the other.
+local function stacked(tex)
+  local bare = tex:gsub("\\begin%s*(%b{}).-\\end%s*%1", "")
+  return bare:find("\\\\", 1, true) and "\\begin{gathered}" .. tex .. "\\end{gathered}" or tex
+end
+
+-- A name that Typst can read as a label.
+local function labelled(name) return "<" .. name:gsub("[^%w_:.-]", "_") .. ">" end
 
 local function formula(kind, source)
   local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
-  if name then return raw_inline("#ref(<" .. name .. ">);") end
+  if name then return raw_inline("#ref(" .. labelled(name) .. ");") end
   local tex = define(source)
   if not tex:match("%S") then return {} end
   local label, tag
   tex, label, tag = numbers(tex)
   local bar = tex:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
   local display = kind == "display"
-  local math = pandoc.Math(display and "DisplayMath" or "InlineMath", mend(expand(tex), before))
+  local math = pandoc.Math(display and "DisplayMath" or "InlineMath",
+    mend(stacked(expand(tex)), before))
   local set = write{pandoc.Plain{math}}
-  if not set:match("^%$") then fail("cannot read the formula " .. source) end
+  if not set:match("^%$") then fail("cannot read the formula " .. source:gsub("%s+", " ")) end
   local body = mend(set, after):gsub('"||"', bar):match("^(%$.*%$)")
   local how = "alt: " .. quote(source)
   if display then
     how = how .. ", block: true"
-    if tag then how = how .. ", numbering: _ => " .. quote("(" .. tag .. ")") end
+    if tag then how = how .. ", numbering: _ => " .. quote(tag) end
     if not tag and not label then how = how .. ", numbering: none" end
   end
   return raw_inline(("#math.equation(%s, %s.body)%s"):format(
-    how, body, label and " <" .. label .. ">" or ";"))
+    how, body, label and " " .. labelled(label) or ";"))
 end
 
 -- Inlines and blocks wherever they stand ------------------------------------------
@@ -143,14 +167,18 @@ local function html(el)
   fail("raw HTML cannot be printed: " .. el.text:match("^[^\n]*"))
 end
 
--- In code a formula is as it was written.
-local function restored(code)
-  code.text = code.text:gsub("`(%x+)`{=(%a+)}", function(digits, kind)
+-- In code, or in an address, a formula is as it was written.
+local function restore(text)
+  return (text:gsub("`(%x+)`{=(%a+)}", function(digits, kind)
     local tex = hexadecimal(digits)
     if kind == "display" and not tex:match("^\\begin") then return "$$" .. tex .. "$$" end
     return kind == "math" and not tex:match("^\\e?q?ref") and "$" .. tex .. "$" or tex
-  end)
-  return code
+  end))
+end
+
+local function restored(el)
+  el.text = restore(el.text)
+  return el
 end
 
 local function raw_text(el)
@@ -192,14 +220,18 @@ end
 local function anchor(text) return chapter .. "#" .. text:gsub(" ", "-") end
 
 local function heading(h)
+  if #h.content == 0 then return {} end
   depth = math.min(h.level, depth + 1) -- none is skipped
   local inlines = pandoc.Inlines{raw_inline(("#heading(level: %d)["):format(depth))}
   inlines:extend(h.content)
-  inlines:insert(raw_inline("] #label(" .. quote(anchor(pandoc.utils.stringify(h))) .. ")"))
+  local name = anchor(pandoc.utils.stringify(h))
+  inlines:insert(raw_inline("]" .. (headings[name] == "set" and "" or " #label(" .. quote(name) .. ")")))
+  headings[name] = "set" -- links lead to the first of that name
   return pandoc.Plain(inlines)
 end
 
 local function link(l)
+  l.target = restore(l.target)
   local name = l.target:match("^#(.*)$")
   if not name then return l end
   name = anchor(name:gsub("%%(%x%x)", function(two) return string.char(tonumber(two, 16)) end))
@@ -297,6 +329,7 @@ end
 local everywhere = {
   Inlines = references, RawInline = raw_text, RawBlock = raw_text, Image = image,
   Header = heading, Link = link, Table = plain_table, CodeBlock = folded, Code = restored,
+  Str = restored,
   HorizontalRule = function() return raw(RULE) end,
 }
 local function typeset(blocks)

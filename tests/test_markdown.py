@@ -64,7 +64,14 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         ("$$x$$", "block: true, numbering: none"),
         ("$$x_i \\label{eq:a}$$", "<eq:a>"),
         ("$$x \\tag{7}$$", 'numbering: _ => "(7)"'),
+        (r"$$x \tag*{A}$$", 'numbering: _ => "A"'),
+        (r"$$x\label{my eq}$$", "<my_eq>"),
+        (r"by \eqref{my eq}", "#ref(<my_eq>)"),
         (r"$x^T \nonumber$", "x^T"),
+        ("$$\na = b \\\\\nc = d\n$$", "a = b\\\nc = d"),
+        (r"${\bf x} {\cal L} \Large y$", "upright(bold(x)) cal(L) y"),
+        (r"$\left<x\right>$", "⟨x⟩"),
+        ("<https://a.org/$x$>", "https://a.org/$x$"),
         ("by $\\eqref{eq:a}$", "#ref(<eq:a>)"),
         ("\\begin{align*}a &= b\\end{align*}", "block: true"),
         ("\\begin{equation}a\\end{equation}", "block: true"),
@@ -115,6 +122,9 @@ def test_what_jupyterlab_renders_is_rendered(source, typst):
         ("<b>bold</b>", "raw HTML cannot be printed: <b>"),
         ("<div>\nx\n</div>", "raw HTML cannot be printed: <div>"),
         ("$$a\\label{x}\\\\b\\label{y}$$", "several labels"),
+        ("\\begin{align}a\\tag{1}\\\\b\\tag{2}\\end{align}", "several labels or tags"),
+        (r"$$x \tag{$\ast$}$$", r"a tag is plain text, not \(\$.ast\$\)"),
+        ("$$\n\\undefinedmacro\n$$", "cannot read the formula  .undefinedmacro"),
         ("![x](http://a.org/x.png)", "is not on this computer: save it beside"),
         ("![x](no.png)", r"there is no picture no\.png"),
         ("![x](attachment:no.png)", "there is no picture attachment:no.png"),
@@ -125,6 +135,11 @@ def test_what_jupyterlab_renders_is_rendered(source, typst):
 def test_what_cannot_be_rendered_is_refused_by_cell(source, reason):
     with pytest.raises(SystemExit, match=f"1_x.ipynb, cell 2: .*{reason}"):
         chapter("fine", source)
+
+
+def test_of_equal_headings_a_link_leads_to_the_first():
+    text = chapter("# A\n\n[go](#A)\n\n## A")[0]
+    assert text.count('#label("1_x#A")') == text.count('#link(label("1_x#A"))') == 1
 
 
 def test_a_macro_holds_in_later_cells_only():
