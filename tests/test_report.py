@@ -369,6 +369,30 @@ def test_a_long_table_of_an_output_is_cut_and_says_by_how_much():
     assert "… 50 more rows are left out" in text
 
 
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [
+        ({"text/html": "<p>a</p><hr><p>b</p>"}, "#line("),
+        ({"text/markdown": "a\n\n---\n\nb"}, "#line("),
+        ({"text/latex": r"$\displaystyle \frac{x}{2}$"}, "x / 2$.body"),
+        ({"text/html": "<h4>Deep</h4>"}, "#heading(level: 2)[Deep]"),
+    ],
+)
+def test_outputs_are_read_in_the_dialect_of_the_cells(output, shown):
+    assert shown in typst(markdown("# T"), code("1", output))
+
+
+def test_a_picture_of_an_output_is_found_beside_the_notebook():
+    for output in (
+        {"text/html": "<img src='no.png'>"},
+        {"text/markdown": "![](no.png)"},
+    ):
+        with pytest.raises(
+            SystemExit, match=r"1_x.ipynb, cell 2: there is no picture no"
+        ):
+            typst(markdown("# T"), code("1", output))
+
+
 def test_raw_cells_are_printed_as_they_are():
     raw = nbf.new_raw_cell("as $x$ *is*", metadata={"format": "text/latex"})
     assert "as $x$ *is*\n" in typst(markdown("# T"), raw)
