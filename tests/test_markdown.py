@@ -143,7 +143,8 @@ def test_of_equal_headings_a_link_leads_to_the_first():
 
 
 def test_a_macro_holds_in_later_cells_only():
-    assert "bb(R)" in chapter("$\\newcommand{\\R}{\\mathbb{R}}$", "$x\\in\\R$")[0]
+    defined = "$\\newcommand{\\R}{\\mathbb{R}}\\newcommand{\\v}{\\mathbf{v}}$"
+    assert "upright(bold(v)) in bb(R)" in chapter(defined, "$\\v\\in\\R$")[0]
     with pytest.raises(SystemExit, match="cell 1: cannot read"):
         chapter("$\\R$", "$\\newcommand{\\R}{x}$")
 
