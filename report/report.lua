@@ -30,31 +30,35 @@ local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
 -- knows and spaces that pandoc rounds away, mended after.
 
 local function spaced(cases) return (cases:gsub("([^\\])&", "%1&\\quad ")) end
+
 local before = {
   {"\\[bB]igg?[lrm]?%f[%A]", ""},
   {"\\|(.-)\\|", "\\lVert %1\\rVert "},
   {"\\left%s*\\lVert", "\\lVert"},
   {"\\right%s*\\rVert", "\\rVert"},
+  {"\\left%s*<", "\\left\\langle "}, {"\\right%s*>", "\\right\\rangle "},
   {"\\operatorname(%*?)%s*{([^{}]*)}", function(star, name)
     return "\\text{op" .. star .. ":" .. name:gsub("\\[,;: ]", " ") .. "}"
   end},
   {"\\nonumber%f[%A]", ""}, {"\\notag%f[%A]", ""},
   {"\\begin{equation%*?}(.-)\\end{equation%*?}", "%1"},
   {"\\begin{(%a+)%*}", "\\begin{%1}"}, {"\\end{(%a+)%*}", "\\end{%1}"},
+  -- Cases, whose columns stand apart.
   {"{dcases}", "{cases}"}, {"\\begin{cases}.-\\end{cases}", spaced},
   {"\\left%s*\\{%s*\\begin{array}.-\\end{array}%s*\\right%.", spaced},
+  -- Matrices without brackets, which pandoc takes for lines of the formula.
   {"(\\left%s*\\?[^%s\\]%s*)\\begin{array}", "%1\\begin{fenced}"},
   {"\\begin{array}%s*%b{}(.-)\\end{array}", "\\begin{matrix}%1\\end{matrix}"},
   {"\\begin{fenced}", "\\begin{array}"}, {"{smallmatrix}", "{matrix}"},
   {"\\begin{matrix}", "\\begin{Bmatrix}\\text{bare:}"}, {"\\end{matrix}", "\\end{Bmatrix}"},
+  -- An ampersand that is one.
   {"\\text%a*%s*%b{}", function(text) return (text:gsub("\\&", "\1")) end},
   {"\\&", "\\text{and:}"}, {"\1", "\\&"},
-  {"\\left%s*<", "\\left\\langle "}, {"\\right%s*>", "\\right\\rangle "},
   {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
   {"\\require%s*%b{}", ""}, {"\\color%s*%b{}", ""}, {"\\textcolor%s*%b{}", ""},
 }
 for _, font in ipairs{"bf", "rm", "it", "cal", "sf", "tt"} do -- {\bf x}
-  table.insert(before, {"{%s*\\" .. font .. "%f[%A]%s*([^{}]*)}", "\\math" .. font .. "{%1}"})
+  table.insert(before, {"{%s*\\" .. font .. "%f[%A]%s*([^{}]*)}", "{\\math" .. font .. "{%1}}"})
 end
 for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
   table.insert(before, {"\\" .. size .. "%f[%A]", ""})
@@ -71,9 +75,10 @@ local after = {
   {'upright%("op:(.-)"%)', 'op("%1")'},
   {'upright%("op%*:(.-)"%)', 'op("%1", limits: #true)'},
 }
-local definitions = pandoc.List{"\\def%s*\\%a+[#%d]*%s*%b{}"} -- of macros: they hold in all
-for _, what in ipairs{"\\[re]*newcommand%s*%*?%s*", "\\DeclareMathOperator%*?%s*"} do -- later
-  for _, name in ipairs{"%b{}", "\\%a+"} do -- formulas
+-- Definitions of macros, which hold in all later formulas.
+local definitions = pandoc.List{"\\def%s*\\%a+[#%d]*%s*%b{}"}
+for _, what in ipairs{"\\[re]*newcommand%s*%*?%s*", "\\DeclareMathOperator%*?%s*"} do
+  for _, name in ipairs{"%b{}", "\\%a+"} do
     for _, arguments in ipairs{"%s*%[%d%]%s*%b[]", "%s*%[%d%]", ""} do
       definitions:insert(what .. name .. arguments .. "%s*%b{}")
     end
@@ -225,8 +230,9 @@ local function heading(h)
   local inlines = pandoc.Inlines{raw_inline(("#heading(level: %d)["):format(depth))}
   inlines:extend(h.content)
   local name = anchor(pandoc.utils.stringify(h))
-  inlines:insert(raw_inline("]" .. (headings[name] == "set" and "" or " #label(" .. quote(name) .. ")")))
-  headings[name] = "set" -- links lead to the first of that name
+  local first = headings[name] ~= "set" -- of several a link leads to the first
+  headings[name] = "set"
+  inlines:insert(raw_inline("]" .. (first and " #label(" .. quote(name) .. ")" or "")))
   return pandoc.Plain(inlines)
 end
 
@@ -279,8 +285,8 @@ local function plain_table(t)
   end
   local wraps = total > SHRUNK and room >= 0
   for i, c in ipairs(t.colspecs) do
-    local more = wraps and room * math.max(0, widths[i] - words[i]) / wanted
-    t.colspecs[i] = {c[1], more and (words[i] + more) / ACROSS}
+    local share = words[i] + room * math.max(0, widths[i] - words[i]) / wanted
+    t.colspecs[i] = {c[1], wraps and share / ACROSS or nil}
   end
   return t
 end
