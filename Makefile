@@ -179,8 +179,7 @@ endif
 
 $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(imported) build/data.sum
 	@echo "executing $<"
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to notebook \
-	  --NotebookExporter.preprocessors=report.execute.Execute \
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to report.execute.Executed \
 	  --KernelManager.transport_encryption=auto \
 	  --output-dir $(built)/part/$(*D) $<
 	@mkdir -p $(@D) && mv $(built)/part/$*.ipynb $@

@@ -7,7 +7,7 @@ the same layers, each replica with parameters of its own.
 
 import copy
 import math
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -191,29 +191,26 @@ class Network:
                 f"outputs, X has {m} samples"
             )
 
-    def check_gradients(self, X, C, samples=3):
+    def check_gradients(self, X, C):
         """Raise ValueError when X, C or a layer's arrays have the wrong shape.
 
-        A few samples go forward and backward, and the sentence names the layer, its
-        block, and both shapes. It costs less than one epoch.
+        A few samples, as many as no block has rows or columns, go forward and backward,
+        and the sentence names the layer, its block, and both shapes, or the pass that
+        writes into what it is given. It costs less than one epoch.
         """
         self.check_samples(X, C)
+        sizes = {size for shape in self.shapes for size in shape}
+        samples = next(n for n in count(3) if n not in sizes)
         X, C, kept = X[..., :samples], C[..., :samples], []
         for number, layer in enumerate(self.layers, start=1):
             name, blocks = f"layer {number} ({kind(layer)})", self._blocks[number - 1]
-            X, k = in_words(name, layer.forward, X, *blocks)
-            expect(f"the output of {name}", X, (layer.outputs, C.shape[-1]))
+            X, k = forward_in_words(name, layer, X, *blocks)
             kept.append((name, layer, k, blocks))
         dX = self.loss.gradient(X, C)
         expect("the gradient of the loss", dX, X.shape)
         for name, layer, k, blocks in reversed(kept):
-            dX, found = in_words(name, layer.backward, k, dX)
+            dX, found = backward_in_words(name, layer, k, read_only(dX))
             expect(f"dx of {name}", dX, (layer.inputs, C.shape[-1]))
-            if len(found) != len(blocks):
-                raise ValueError(
-                    f"{name} has the blocks {[*layer.shapes]}, but its backward pass "
-                    f"returns {len(found)} gradients"
-                )
             for block, own, gradient in zip(layer.shapes, blocks, found, strict=True):
                 expect(f"the gradient of {block} of {name}", gradient, own.shape)
 
@@ -223,14 +220,51 @@ def kind(layer):
     return type(layer).__name__
 
 
+def forward_in_words(name, layer, x, *blocks):
+    """Return y and what is kept; raise ValueError for a y of another shape.
+
+    The pass is given arrays that can only be read.
+    """
+    y, kept = in_words(name, layer.forward, *map(read_only, (x, *blocks)))
+    lead = np.broadcast_shapes(x.shape[:-2], *(block.shape[:-2] for block in blocks))
+    expect(f"the output of {name}", y, (*lead, layer.outputs, x.shape[-1]))
+    return y, kept
+
+
+def backward_in_words(name, layer, kept, dy):
+    """Return dx and the gradients; raise ValueError unless each is an array."""
+    dx, found = in_words(name, layer.backward, kept, dy)
+    if len(found) != len(layer.shapes):
+        raise ValueError(
+            f"{name} has the blocks {[*layer.shapes]}, but its backward pass returns "
+            f"{len(found)} gradients"
+        )
+    for number, array in enumerate((dx, *found)):
+        if not isinstance(array, np.ndarray):
+            what = ["x", *layer.shapes][number]
+            raise ValueError(
+                f"the backward pass of {name} returns a {type(array).__name__} as "
+                f"gradient of {what}, not an array"
+            )
+    return dx, found
+
+
 def in_words(name, function, *arguments):
     """Call a pass of the layer `name`, which an error of NumPy's then mentions."""
     try:
-        return function(*arguments)
+        first, second = function(*arguments)
     except (ValueError, TypeError) as error:
         shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)]
         told = f"the {function.__name__} pass of {name} fails on arrays of the shapes "
         raise ValueError(f"{told}{shapes}: {error}") from error
+    return first, second
+
+
+def read_only(array):
+    """Return a view that cannot be written into."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def expect(what, array, shape):

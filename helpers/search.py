@@ -55,13 +55,16 @@ class Choice:
         """How many times larger than the chosen step the edge is."""
         return self.edge / self.step
 
-    def with_margin(self):
-        """Return the choice; raises ValueError unless it is MARGIN below the edge."""
+    def with_margin(self, name=""):
+        """Return the choice; raises ValueError unless it is MARGIN below the edge.
+
+        The sentence begins with a name, if one is given.
+        """
         if self.margin < MARGIN:
             raise ValueError(
-                "no learning rate tried leaves a factor of two to the largest "
-                f"effective step that ruins no replica, {self.edge:g}: try smaller "
-                f"ones, from {self.learning_rate / 10:g} on"
+                f"{f'{name}: ' if name else ''}no learning rate tried leaves a factor "
+                "of two to the largest effective step that ruins no replica, "
+                f"{self.edge:g}: try smaller ones, from {self.learning_rate / 10:g} on"
             )
         return self
 
@@ -111,12 +114,21 @@ def run_tries(tries, data, networks, seeds, epochs, batch_size):
 
 
 def choose_from(tries, results, loss="validation_loss"):
-    """Choose among the tries by the results of `run_tries`, and require the margin."""
+    """Choose among the tries by the results of `run_tries`, and require the margin.
+
+    Raises ValueError, which names the datasets that leave none.
+    """
+    results = list(results)
     losses, accuracies = (
         np.reshape([one.final(name) for one in results], (len(results), len(tries), -1))
         for name in (loss, "train_accuracy")
     )
-    return choose(tries, losses, accuracies).with_margin()
+    without = {
+        one.run.dataset: None
+        for k, one in enumerate(results)
+        if choose(tries, losses[[k]], accuracies[[k]]).margin < MARGIN
+    }
+    return choose(tries, losses, accuracies).with_margin(", ".join(without))
 
 
 def choose(pairs, losses, accuracies, batch_sizes=0):

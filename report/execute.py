@@ -5,8 +5,27 @@ import sys
 from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert.exporters import NotebookExporter
 from nbconvert.preprocessors import ExecutePreprocessor
+from nbformat.reader import NotJSONError, ValidationError
 from tqdm import tqdm
+from traitlets import default
+
+
+class Executed(NotebookExporter):
+    """A notebook, executed; a file that holds none ends it with one line."""
+
+    @default("preprocessors")
+    def _execute(self):
+        return [Execute]
+
+    def from_file(self, file_stream, resources=None, **kwargs):
+        """Read and execute a notebook (nbconvert's contract)."""
+        try:
+            return super().from_file(file_stream, resources, **kwargs)
+        except (NotJSONError, ValidationError) as error:
+            reason = " ".join(str(error).split())
+            sys.exit(f"{file_stream.name} cannot be read as a notebook: {reason}")
 
 
 class Execute(ExecutePreprocessor):

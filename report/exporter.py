@@ -28,7 +28,7 @@ from report.outputs import printable
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-PICTURE = re.compile(r"(!\[[^\]]*\]\(\s*)<?([^)>\s]+)>?")
+PICTURE = re.compile(r"picture:(\d+):([0-9a-f]+)")  # so report.lua names them
 
 
 class TypstExporter(Exporter):
@@ -52,49 +52,55 @@ class TypstExporter(Exporter):
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
         name = resources["metadata"]["name"]
         folder = files.ROOT / nb.metadata.get("folder", "notebooks")
+        pictures = Pictures(nb, folder, name, resources.setdefault("outputs", {}))
         for number, cell in enumerate(nb.cells, 1):
-            place = f"{name}.ipynb, cell {number}"
             if cell.cell_type == "code":
-                cell.outputs = printable(cell.outputs, place)
+                cell.outputs = printable(cell.outputs, f"{name}.ipynb, cell {number}")
             elif cell.cell_type == "markdown":
-                pictures = Pictures(cell, folder, f"{name}-{number}", place)
-                cell.source = PICTURE.sub(pictures.keep, protect(cell.source))
-                resources.setdefault("outputs", {}).update(pictures.kept)
-        return pandoc(nb, name), resources
+                cell.source = protect(cell.source)
+        return PICTURE.sub(pictures.keep, pandoc(nb, name)), resources
 
 
 class Pictures:
-    """The pictures of a Markdown cell: attachments, and files beside the notebook."""
+    """The pictures that cells name: attachments, files beside the notebook, data."""
 
-    def __init__(self, cell, folder, prefix, place):
-        """Remember where the cell is; `kept` collects {file name: bytes}."""
-        self.attached = cell.pop("attachments", {})
-        self.folder, self.prefix, self.place, self.kept = folder, prefix, place, {}
+    def __init__(self, nb, folder, name, kept):
+        """Take the attachments of a notebook; `kept` collects {file name: bytes}."""
+        self.attached = [cell.pop("attachments", {}) for cell in nb.cells]
+        self.folder, self.name, self.kept = folder, name, kept
 
     def keep(self, match):
-        """Keep a picture and return the Markdown that shows the kept one.
+        """Keep a picture and return the name of its file beside the chapter.
 
         Exits with one line for a picture that is remote or missing.
         """
-        target = unquote(match[2])
-        content = self.read(target)
-        name = f"{self.prefix}-{len(self.kept) + 1}{Path(target).suffix}"
+        cell, target = int(match[1]), unquote(bytes.fromhex(match[2]).decode())
+        if target in self.kept:
+            return target
+        content = self.read(cell, target)
+        kind = re.match(r"data:image/(\w+)", target)
+        suffix = f".{kind[1]}" if kind else Path(target).suffix
+        name = f"{self.name}-{cell}-{len(self.kept) + 1}{suffix}"
         self.kept[name] = content
-        return f"{match[1]}<{name}>"
+        return name
 
-    def read(self, target):
+    def read(self, cell, target):
         """Return the bytes of an attachment or of a file relative to the notebook."""
+        place = f"{self.name}.ipynb, cell {cell}"
         if target.startswith("attachment:"):
-            if bundle := self.attached.get(target.removeprefix("attachment:")):
+            bundle = self.attached[cell - 1].get(target.removeprefix("attachment:"))
+            if bundle:
                 return base64.b64decode(next(iter(bundle.values())))
+        elif re.match(r"data:image/[\w+.-]+;base64,", target):
+            return base64.b64decode(target.split(",", 1)[1])
         elif re.match(r"\w+:", target):
             sys.exit(
-                f"{self.place}: the picture {target} is not on this computer: save it "
+                f"{place}: the picture {target[:80]} is not on this computer: save it "
                 "beside the notebook and name it by its path from there"
             )
         elif (self.folder / target).is_file():
             return (self.folder / target).read_bytes()
-        sys.exit(f"{self.place}: there is no picture {target}")
+        sys.exit(f"{place}: there is no picture {target}")
 
 
 def pandoc(nb, name):

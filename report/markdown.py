@@ -19,6 +19,8 @@ TOKEN = re.compile(
 ROW = r"[^\n]*\|[^\n]*\n"
 RULE = r"(?=[^\n]*\|) {0,3}\|?[ ]*:?-+:?[ ]*(?:\|[ ]*:?-+:?[ ]*)*\|?[ ]*(?:\n|$)"
 TABLE = re.compile(rf"(?<=\S\n)(?={ROW}{RULE})")  # where one begins right after text
+NOTE = re.compile(r"^ {0,3}(\[\^[^\]\s]+\]):", re.MULTILINE)  # where a note begins
+HIDE, SHOW = str.maketrans("$|[", "\0\1\2"), str.maketrans("\0\1\2", "$|[")  # code
 PARTNERS = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 DISPLAYED = ("$$", r"\\[", r"\begin")
 
@@ -28,11 +30,15 @@ def protect(text):
 
     The span holds the TeX between the delimiters in hexadecimal, so that nothing in it
     means anything to a Markdown parser. \ref and \eqref count as formulas. A table may
-    follow text with no empty line between: one is put there.
+    follow text with no empty line between: one is put there. A footnote that its cell
+    never refers to stays text.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    hidden = CODE.sub(lambda code: code[0].replace("$", "\0").replace("|", "\1"), text)
+    hidden = CODE.sub(lambda code: code[0].translate(HIDE), text)
     hidden = TABLE.sub("\n", hidden)
+    for name in set(NOTE.findall(hidden)):
+        if hidden.count(name) == 1:
+            hidden = hidden.replace(name, f"\\{name}")
     parts, found, start = TOKEN.split(hidden), [], 0
     for number in range(1, len(parts), 2):
         if number < start:
@@ -40,7 +46,7 @@ def protect(text):
         if end := closing(parts, number):
             found += [*parts[start:number], span(parts[number : end + 1])]
             start = end + 1
-    return "".join([*found, *parts[start:]]).replace("\0", "$").replace("\1", "|")
+    return "".join([*found, *parts[start:]]).translate(SHOW)
 
 
 def closing(parts, number):
@@ -71,4 +77,4 @@ def span(parts):
     if opening.startswith("\\") and opening not in PARTNERS:  # \begin, \ref
         tex = "".join(parts)
     kind = "display" if opening.startswith(DISPLAYED) else "math"
-    return f"`{tex.replace(chr(0), '$').encode().hex() or '20'}`{{={kind}}}"
+    return f"`{tex.translate(SHOW).encode().hex() or '20'}`{{={kind}}}"

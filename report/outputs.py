@@ -61,15 +61,22 @@ def best(data, metadata, cell):
             return {"text/markdown": f"{''.join(blocks)}![{alt}](<{file}>)"}
     plain = data.get("text/plain", "")
     kind = next((kind for kind in TEXTS if kind in data), None)
+    if kind in {"text/plain", None} and "application/json" in data:
+        written = json.dumps(data["application/json"], indent=2, ensure_ascii=False)
+        data, kind = {"text/plain": written}, "text/plain"
     foreign = [k for k in data if not k.startswith("text/")]
-    foreign = [k for k in foreign if k != "application/json"]
     if foreign and BAR.search(f"{plain}\n"):
         return {}
     if kind == "text/html" and ACTIVE.search(data[kind]):
         foreign.append("text/html with scripts or drawings")
     if kind is None or (foreign and kind in {"text/plain", "text/html"}):
         return left_out((foreign or list(data))[0], cell)
-    text = shorten(terminal(data[kind]))
+    text = terminal(data[kind])
+    if kind == "text/html":  # its tables are cut by rows, see report.lua
+        return {kind: text}
+    if kind == "text/latex":  # formulas within text: Markdown reads them alike
+        kind = "text/markdown"
+    text = shorten(text)
     text = protect(text) if kind == "text/markdown" else text
     return {kind: "".join(blocks) + text}
 

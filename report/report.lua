@@ -6,11 +6,15 @@
 local MARKDOWN = "gfm+raw_attribute-emoji-alerts"
 local COLUMNS = 88 -- that many characters of code fit on a line
 local ACROSS = 100 -- that many characters of a table
+local SHRUNK = 125 -- the same where it has shrunk as far as it may
+local BREAKS = 60 -- a word of so many may break anywhere, see report.typ
+local ROWS = 200 -- of an output; what is beyond them no reader of a page needs
+local RULE = "#line(length: 100%, stroke: 0.5pt)"
 local HANDED = {label = true, verdict = true, answer = true, provenance = true, listing = true}
 local KINDS = {Figure = true, Table = true}
 local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
 local cell, chapter, headings = 0, "", {}
-local section, claims = 0, pandoc.List() -- for the list of claims in the supplement
+local depth, section, claims = 0, 0, pandoc.List() -- for the list of claims in the supplement
 
 local function fail(message) error(("cell %d: %s\n"):format(cell, message), 0) end
 local function raw(text) return pandoc.RawBlock("typst", text) end
@@ -25,31 +29,61 @@ local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
 -- TeX that pandoc would misread, mended before; names that this Typst no longer
 -- knows and spaces that pandoc rounds away, mended after.
 
+local function spaced(cases) return (cases:gsub("([^\\])&", "%1&\\quad ")) end
+
 local before = {
   {"\\[bB]igg?[lrm]?%f[%A]", ""},
   {"\\|(.-)\\|", "\\lVert %1\\rVert "},
   {"\\left%s*\\lVert", "\\lVert"},
   {"\\right%s*\\rVert", "\\rVert"},
+  {"\\left%s*<", "\\left\\langle "}, {"\\right%s*>", "\\right\\rangle "},
   {"\\operatorname(%*?)%s*{([^{}]*)}", function(star, name)
     return "\\text{op" .. star .. ":" .. name:gsub("\\[,;: ]", " ") .. "}"
   end},
   {"\\nonumber%f[%A]", ""}, {"\\notag%f[%A]", ""},
   {"\\begin{equation%*?}(.-)\\end{equation%*?}", "%1"},
   {"\\begin{(%a+)%*}", "\\begin{%1}"}, {"\\end{(%a+)%*}", "\\end{%1}"},
+  -- Cases, whose columns stand apart.
+  {"{dcases}", "{cases}"}, {"\\begin{cases}.-\\end{cases}", spaced},
+  {"\\left%s*\\{%s*\\begin{array}.-\\end{array}%s*\\right%.", spaced},
+  -- Matrices without brackets, which pandoc takes for lines of the formula.
+  {"(\\left%s*\\?[^%s\\]%s*)\\begin{array}", "%1\\begin{fenced}"},
+  {"\\begin{array}%s*%b{}(.-)\\end{array}", "\\begin{matrix}%1\\end{matrix}"},
+  {"\\begin{fenced}", "\\begin{array}"}, {"{smallmatrix}", "{matrix}"},
+  {"\\begin{matrix}", "\\begin{Bmatrix}\\text{bare:}"}, {"\\end{matrix}", "\\end{Bmatrix}"},
+  -- An ampersand that is one.
+  {"\\text%a*%s*%b{}", function(text) return (text:gsub("\\&", "\1")) end},
+  {"\\&", "\\text{and:}"}, {"\1", "\\&"},
+  {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
+  {"\\require%s*%b{}", ""}, {"\\color%s*%b{}", ""}, {"\\textcolor%s*%b{}", ""},
 }
+for _, font in ipairs{"bf", "rm", "it", "cal", "sf", "tt"} do -- {\bf x}
+  table.insert(before, {"{%s*\\" .. font .. "%f[%A]%s*([^{}]*)}", "{\\math" .. font .. "{%1}}"})
+end
+for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
+  table.insert(before, {"\\" .. size .. "%f[%A]", ""})
+end
 local after = {
   {"%.circle%f[%W]", ".o"},
   {"%f[%w]sect%f[%W]", "inter"},
-  {"\\|", 'class("normal", |)'},
+  {"(%w)\\|", '%1 class("normal", |)'}, {"\\|", 'class("normal", |)'},
+  {"(inset: 3pt, )%[%$ (.-) %$%]", "%1[$display(%2)$]"}, -- \boxed, which has no number
   {"#h%(%-1em%)", "#h(-0.1667em)"},
   {"#h%(0em%)", "thick"},
+  {'mat%(delim: "{", upright%("bare:"%)', "mat(delim: #none,"},
+  {'upright%("and:"%)', "\\&"}, {'upright%(","%)', 'class("normal", ",")'}, -- {,} as in 1{,}000
   {'upright%("op:(.-)"%)', 'op("%1")'},
   {'upright%("op%*:(.-)"%)', 'op("%1", limits: #true)'},
 }
-local definitions = { -- of macros: they hold in all later formulas
-  "\\[re]*newcommand%s*%*?%s*%b{}%s*%[%d%]%s*%b{}", "\\[re]*newcommand%s*%*?%s*%b{}%s*%b{}",
-  "\\newcommand%s*\\%a+%s*%b{}", "\\def%s*\\%a+%s*%b{}", "\\DeclareMathOperator%*?%s*%b{}%s*%b{}",
-}
+-- Definitions of macros, which hold in all later formulas.
+local definitions = pandoc.List{"\\def%s*\\%a+[#%d]*%s*%b{}"}
+for _, what in ipairs{"\\[re]*newcommand%s*%*?%s*", "\\DeclareMathOperator%*?%s*"} do
+  for _, name in ipairs{"%b{}", "\\%a+"} do
+    for _, arguments in ipairs{"%s*%[%d%]%s*%b[]", "%s*%[%d%]", ""} do
+      definitions:insert(what .. name .. arguments .. "%s*%b{}")
+    end
+  end
+end
 local macros = ""
 
 local function mend(text, rules)
@@ -74,36 +108,53 @@ local function expand(tex)
   return first and first.t == "Math" and first.text or tex
 end
 
--- Take the numbers of a formula out of it: its label and its tag.
+-- Take the numbers of a formula out of it: its label and its tag, in brackets or \tag*{bare}.
 local function numbers(tex)
-  local labels, tag = pandoc.List(), nil
+  local labels, tags = pandoc.List(), pandoc.List()
   tex = tex:gsub("\\label%s*{(.-)}", function(name) labels:insert(name); return "" end)
-  tex = tex:gsub("\\tag%*?%s*(%b{})", function(text) tag = text:sub(2, -2); return "" end)
-  if #labels > 1 then fail("a formula with several labels: give each line a formula") end
-  return tex, labels[1], tag
+  tex = tex:gsub("\\tag(%*?)%s*(%b{})", function(bare, text)
+    text = text:sub(2, -2)
+    tags:insert(bare == "" and "(" .. text .. ")" or text)
+    return ""
+  end)
+  if #labels > 1 or #tags > 1 then
+    fail("a formula with several labels or tags: give each line a formula")
+  end
+  if tags[1] and tags[1]:find("[$\\]") then fail("a tag is plain text, not " .. tags[1]) end
+  return tex, labels[1], tags[1]
 end
+
+-- Lines of a formula that no environment aligns stand one below the other.
+local function stacked(tex)
+  local bare = tex:gsub("\\begin%s*(%b{}).-\\end%s*%1", "")
+  return bare:find("\\\\", 1, true) and "\\begin{gathered}" .. tex .. "\\end{gathered}" or tex
+end
+
+-- A name that Typst can read as a label.
+local function labelled(name) return "<" .. name:gsub("[^%w_:.-]", "_") .. ">" end
 
 local function formula(kind, source)
   local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
-  if name then return raw_inline("#ref(<" .. name .. ">);") end
+  if name then return raw_inline("#ref(" .. labelled(name) .. ");") end
   local tex = define(source)
   if not tex:match("%S") then return {} end
   local label, tag
   tex, label, tag = numbers(tex)
   local bar = tex:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
   local display = kind == "display"
-  local math = pandoc.Math(display and "DisplayMath" or "InlineMath", mend(expand(tex), before))
+  local math = pandoc.Math(display and "DisplayMath" or "InlineMath",
+    mend(stacked(expand(tex)), before))
   local set = write{pandoc.Plain{math}}
-  if not set:match("^%$") then fail("cannot read the formula " .. source) end
+  if not set:match("^%$") then fail("cannot read the formula " .. source:gsub("%s+", " ")) end
   local body = mend(set, after):gsub('"||"', bar):match("^(%$.*%$)")
   local how = "alt: " .. quote(source)
   if display then
     how = how .. ", block: true"
-    if tag then how = how .. ", numbering: _ => " .. quote("(" .. tag .. ")") end
+    if tag then how = how .. ", numbering: _ => " .. quote(tag) end
     if not tag and not label then how = how .. ", numbering: none" end
   end
   return raw_inline(("#math.equation(%s, %s.body)%s"):format(
-    how, body, label and " <" .. label .. ">" or ";"))
+    how, body, label and " " .. labelled(label) or ";"))
 end
 
 -- Inlines and blocks wherever they stand ------------------------------------------
@@ -115,9 +166,24 @@ end
 local function html(el)
   local tag = el.text:match("^</?(%a+)")
   if el.text:match("^<!%-%-") or tag == "a" and not el.text:match("href") then return {} end
-  if tag == "br" then return pandoc.LineBreak() end
-  if tag == "hr" then return pandoc.HorizontalRule() end
+  local block = el.t == "RawBlock"
+  if tag == "br" then return block and {} or pandoc.LineBreak() end
+  if tag == "hr" then return (block and raw or raw_inline)(RULE) end
   fail("raw HTML cannot be printed: " .. el.text:match("^[^\n]*"))
+end
+
+-- In code, or in an address, a formula is as it was written.
+local function restore(text)
+  return (text:gsub("`(%x+)`{=(%a+)}", function(digits, kind)
+    local tex = hexadecimal(digits)
+    if kind == "display" and not tex:match("^\\begin") then return "$$" .. tex .. "$$" end
+    return kind == "math" and not tex:match("^\\e?q?ref") and "$" .. tex .. "$" or tex
+  end))
+end
+
+local function restored(el)
+  el.text = restore(el.text)
+  return el
 end
 
 local function raw_text(el)
@@ -147,23 +213,31 @@ local function references(inlines)
   return found
 end
 
+-- The exporter finds the picture and puts its file's name here.
 local function image(img)
   local alt = pandoc.utils.stringify(img.caption)
-  if alt == "" then alt = img.src end
-  return raw_inline(("#image(%s, alt: %s);"):format(quote(img.src), quote(alt)))
+  if alt == "" then alt = img.src:sub(1, 80) end
+  local source = img.src:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+  return raw_inline(('#image("picture:%d:%s", alt: %s);'):format(cell, source, quote(alt)))
 end
 
 -- Headings are named as JupyterLab names them, for links within the notebook.
 local function anchor(text) return chapter .. "#" .. text:gsub(" ", "-") end
 
 local function heading(h)
-  local inlines = pandoc.Inlines{raw_inline(("#heading(level: %d)["):format(h.level))}
+  if #h.content == 0 then return {} end
+  depth = math.min(h.level, depth + 1) -- none is skipped
+  local inlines = pandoc.Inlines{raw_inline(("#heading(level: %d)["):format(depth))}
   inlines:extend(h.content)
-  inlines:insert(raw_inline("] #label(" .. quote(anchor(pandoc.utils.stringify(h))) .. ")"))
+  local name = anchor(pandoc.utils.stringify(h))
+  local first = headings[name] ~= "set" -- of several a link leads to the first
+  headings[name] = "set"
+  inlines:insert(raw_inline("]" .. (first and " #label(" .. quote(name) .. ")" or "")))
   return pandoc.Plain(inlines)
 end
 
 local function link(l)
+  l.target = restore(l.target)
   local name = l.target:match("^#(.*)$")
   if not name then return l end
   name = anchor(name:gsub("%%(%x%x)", function(two) return string.char(tonumber(two, 16)) end))
@@ -174,9 +248,46 @@ local function link(l)
   return text
 end
 
+-- A formula in a word takes as many characters as its source, or fewer.
+local function formulas(el)
+  local alt = el.format == "typst" and el.text:match('alt: "(.-)"') or ""
+  return pandoc.Str(("\2"):rep(#alt))
+end
+
+-- How many characters the columns of a table take: their text without formulas, and
+-- their longest words with them.
+local function measured(t)
+  local widths, words, rows = pandoc.List(), pandoc.List(), pandoc.List(t.head.rows):clone()
+  for _, body in ipairs(t.bodies) do rows:extend(body.body) end
+  for _, row in ipairs(rows) do
+    for i, one in ipairs(row.cells) do
+      local text = pandoc.utils.stringify(one.contents)
+      widths[i] = math.max(widths[i] or 0, pandoc.text.len(text) + 3)
+      text = pandoc.utils.stringify(pandoc.Blocks(one.contents):walk{RawInline = formulas})
+      for word in text:gmatch("%S+") do
+        local breaks = #word >= BREAKS and not word:find("\2")
+        words[i] = math.max(words[i] or 3, (breaks and BREAKS / 3 or pandoc.text.len(word)) + 3)
+      end
+    end
+  end
+  return widths, words
+end
+
+-- A table as it is, or, if its text is too wide for the page and can be wrapped, with
+-- columns that share the page: each has room for its longest word, then for its text.
 local function plain_table(t)
-  t.colspecs = t.colspecs:map(function(c) return {c[1], nil} end)
   if t.identifier == "" then t.classes = {"typst:no-figure"} end
+  local room, total, wanted, widths, words = ACROSS, 0, 0, measured(t)
+  for i = 1, #t.colspecs do
+    words[i], widths[i] = words[i] or 3, widths[i] or 3
+    room, total = room - words[i], total + widths[i]
+    wanted = wanted + math.max(0, widths[i] - words[i])
+  end
+  local wraps = total > SHRUNK and room >= 0
+  for i, c in ipairs(t.colspecs) do
+    local share = words[i] + room * math.max(0, widths[i] - words[i]) / wanted
+    t.colspecs[i] = {c[1], wraps and share / ACROSS or nil}
+  end
   return t
 end
 
@@ -208,8 +319,9 @@ local function metadata(name, json)
 end
 
 local function folded(code)
+  if code.classes[1] == "mermaid" then fail("a diagram cannot be printed: save a picture of it") end
   local lines = pandoc.List()
-  for line in (code.text:gsub("\n+$", "") .. "\n"):gmatch("(.-)\n") do
+  for line in (restored(code).text:gsub("\n+$", "") .. "\n"):gmatch("(.-)\n") do
     while pandoc.text.len(line) > COLUMNS do
       lines:insert(pandoc.text.sub(line, 1, COLUMNS))
       line = "↪ " .. pandoc.text.sub(line, COLUMNS + 1)
@@ -222,8 +334,9 @@ end
 
 local everywhere = {
   Inlines = references, RawInline = raw_text, RawBlock = raw_text, Image = image,
-  Header = heading, Link = link, Table = plain_table, CodeBlock = folded,
-  HorizontalRule = function() return raw("#line(length: 100%, stroke: 0.5pt)") end,
+  Header = heading, Link = link, Table = plain_table, CodeBlock = folded, Code = restored,
+  Str = restored,
+  HorizontalRule = function() return raw(RULE) end,
 }
 local function typeset(blocks)
   return pandoc.Blocks(blocks):walk(everywhere)
@@ -233,34 +346,65 @@ end
 
 local function drop() return {} end
 
--- A table too wide for the page, such as a data frame, is split by its columns; each
--- part repeats the first one.
-local function split(t)
-  local widths = pandoc.List()
-  local function measure(rows)
-    for _, row in ipairs(rows) do
-      for i, one in ipairs(row.cells) do
-        local text = pandoc.utils.stringify(one.contents)
-        widths[i] = math.max(widths[i] or 0, pandoc.text.len(text) + 3)
+-- Give every row of a table a cell for every column: what spans columns is repeated in
+-- each of them, what spans rows stands in the first.
+local function grid(rows)
+  local open = {} -- column: how many rows the cell above it still covers
+  for _, row in ipairs(rows) do
+    local cells = pandoc.List()
+    local function skip()
+      while (open[#cells + 1] or 0) > 0 do
+        open[#cells + 1] = open[#cells + 1] - 1
+        cells:insert(pandoc.Cell({}))
       end
     end
+    for _, one in ipairs(row.cells) do
+      skip()
+      local across, down = one.col_span, one.row_span
+      for _ = 1, across do
+        open[#cells + 1] = down - 1
+        cells:insert(pandoc.Cell(one.contents, one.alignment))
+      end
+    end
+    skip()
+    row.cells = cells
   end
-  measure(t.head.rows)
-  for _, body in ipairs(t.bodies) do measure(body.body) end
-  local parts, across = pandoc.List{{}}, 0
-  for i = 2, #widths do
-    if across + widths[i] > ACROSS - widths[1] and #parts[#parts] > 0 then
+  return rows
+end
+
+-- A table too wide for the page, such as a data frame, is split by its columns; each
+-- part repeats the heads of the rows. One too long is cut, which is said.
+local function split(t)
+  local note, shown = pandoc.List(), pandoc.List(t.caption.long)
+  t.identifier, t.caption = "", {long = {}}
+  for _, body in ipairs(t.bodies) do
+    local beyond = #body.body - ROWS
+    for _ = 1, beyond do body.body:remove() end
+    if beyond > 0 then note:insert(pandoc.Para("… " .. beyond .. " more rows are left out")) end
+  end
+  local whole, heads = t:clone(), 1
+  t.head.rows = grid(t.head.rows)
+  for _, body in ipairs(t.bodies) do
+    heads = math.max(heads, body.row_head_columns)
+    body.body = grid(body.body)
+  end
+  local widths = measured(t)
+  local parts, across, repeated = pandoc.List{{}}, 0, 0
+  for i = 1, heads do repeated = repeated + (widths[i] or 0) end
+  for i = heads + 1, #widths do
+    if across + widths[i] > ACROSS - repeated and #parts[#parts] > 0 then
       parts:insert({})
       across = 0
     end
     across = across + widths[i]
     table.insert(parts[#parts], i)
   end
-  if #parts == 1 then return t end
-  return parts:map(function(part)
+  if #parts == 1 then return shown .. {whole} .. note end
+  return shown .. parts:map(function(part)
     local one = t:clone()
     local function keep(list)
-      local kept = pandoc.List{list[1]}
+      local kept = pandoc.List()
+      for i = 1, heads do kept:insert(list[i]) end
       for _, i in ipairs(part) do kept:insert(list[i]) end
       return kept
     end
@@ -271,7 +415,7 @@ local function split(t)
     one.head.rows = narrow(one.head.rows)
     for _, body in ipairs(one.bodies) do body.body = narrow(body.body) end
     return one
-  end)
+  end) .. note
 end
 
 -- Return the blocks of an output and, apart from them, what its metadata hands over.
@@ -397,11 +541,14 @@ function Pandoc(doc)
     end
   end
   local blocks = pandoc.Blocks{}
+  if not next(headings) then blocks:extend(typeset{pandoc.Header(1, chapter)}) end
   for i, div in ipairs(doc.blocks) do
     cell = i
     local content = {}
     if div.classes:includes("code") then
       content = code_cell(div, captions[i + 1])
+    elseif div.classes:includes("raw") then
+      content = {pandoc.CodeBlock(div.content[1].text)}
     elseif captions[i] then
       local before_it = doc.blocks[i - 1]
       if not before_it or not before_it.classes:includes("code") then

@@ -24,8 +24,7 @@ def execute(path, folder):
     return subprocess.run(
         [
             *(sys.executable, "-m", "nbconvert", "--log-level=ERROR"),
-            *("--to", "notebook", "--output-dir", folder),
-            "--NotebookExporter.preprocessors=report.execute.Execute",
+            *("--to", "report.execute.Executed", "--output-dir", folder),
             "--KernelManager.transport_encryption=auto",
             path,
         ],
@@ -54,6 +53,30 @@ def test_a_dead_kernel_is_named_and_a_foreign_one_is_not_asked_for(tmp_path):
     assert execute(path, tmp_path / "out").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"cells": [\n<<<<<<< HEAD\n', "does not appear to be JSON: .* HEAD"),
+        (
+            '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": '
+            '[{"cell_type": "code"}]}',
+            "missing an expected key: ",
+        ),
+    ],
+)
+def test_a_file_that_is_no_notebook_is_named_in_one_line(tmp_path, content, reason):
+    (tmp_path / "x.ipynb").write_text(content, "utf-8")
+    run = execute(tmp_path / "x.ipynb", tmp_path / "out")
+    assert run.returncode != 0
+    said = rf"\S*x\.ipynb cannot be read as a notebook: .*{reason}.*"
+    assert re.fullmatch(said, run.stderr.strip())
+
+
+def test_a_cell_that_cannot_be_parsed_is_named(tmp_path):
+    run = execute(notebook(tmp_path / "x.ipynb", "1", "a, b =\n    (1, 2)"), tmp_path)
+    assert "x.ipynb, cell 2: SyntaxError: invalid" in run.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("folder", [".", "tests"])
 def test_the_lock_holds_every_direct_requirement_with_hashes(folder):
     def pins(name):
@@ -77,7 +100,7 @@ if "pytest" in words:
 if "--output-dir" in words:  # nbconvert
     name = Path(words[-1]).stem
     Path("order").open("a").write(name + "\\n")
-    kind = "ipynb" if "notebook" in words else "typ"
+    kind = "ipynb" if "report.execute.Executed" in words else "typ"
     written = [Path(words[words.index("--output-dir") + 1]) / f"{{name}}.{{kind}}"]
     if name.startswith("5") and kind == "ipynb":
         time.sleep(0.5)

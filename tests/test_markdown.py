@@ -37,6 +37,9 @@ def formulas(text):
         ("$a\n\nb$ c $d", "$a\n\nb<math: c >d"),
         ("text\n| a |\n|---|\n| $|x|$ |", "text\n\n| a |\n|---|\n| <math:|x|> |"),
         ("text\n---\n", "text\n---\n"),
+        ("a[^1]\n\n[^1]: b", "a[^1]\n\n[^1]: b"),
+        ("[^1]: lost", r"\[^1]: lost"),
+        ("```\n[^1]: b\n```", "```\n[^1]: b\n```"),
     ],
 )
 def test_formulas_are_taken_out_as_jupyterlab_does(source, shown):
@@ -61,7 +64,14 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         ("$$x$$", "block: true, numbering: none"),
         ("$$x_i \\label{eq:a}$$", "<eq:a>"),
         ("$$x \\tag{7}$$", 'numbering: _ => "(7)"'),
+        (r"$$x \tag*{A}$$", 'numbering: _ => "A"'),
+        (r"$$x\label{my eq}$$", "<my_eq>"),
+        (r"by \eqref{my eq}", "#ref(<my_eq>)"),
         (r"$x^T \nonumber$", "x^T"),
+        ("$$\na = b \\\\\nc = d\n$$", "a = b\\\nc = d"),
+        (r"${\bf x} {\cal L} \Large y$", "upright(bold(x)) cal(L) y"),
+        (r"$\left<x\right>$", "⟨x⟩"),
+        ("<https://a.org/$x$>", "https://a.org/$x$"),
         ("by $\\eqref{eq:a}$", "#ref(<eq:a>)"),
         ("\\begin{align*}a &= b\\end{align*}", "block: true"),
         ("\\begin{equation}a\\end{equation}", "block: true"),
@@ -69,8 +79,29 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         ("$\\def\\half{\\frac12}$\n\n$\\half$", "1 / 2"),
         ("$\\operatorname*{argmax}_x$", 'op("argmax", limits: #true)'),
         ("$\\boxed{x}$", "#box"),
+        ("$$\\boxed{x}$$", "[$display(x)$]"),
+        (r"$\left.f\right|_{x=0}$", 'f class("normal", |)_(x = 0)'),
+        ("$1{,}000$", '1 class("normal", ",") 000'),
+        (r"$a \& b \text{c \& d}$", r'a \& b upright("c &d")'),
+        (r"$\begin{cases}1 & x\\2 & y\end{cases}$", "1 & quad x, 2 & quad y"),
+        (r"$\left\{\begin{array}{l}1 & x\end{array}\right.$", "1 & quad x"),
+        (r"$A=\begin{matrix}1\\2\end{matrix}$", "A = mat(delim: #none, 1; 2)"),
+        (r"$A=\begin{array}{c|c}1&2\end{array}$", "A = mat(delim: #none, 1, 2)"),
+        (r"$\bigl(\begin{smallmatrix}1&2\end{smallmatrix}\bigr)$", "#none, 1, 2)"),
+        (r"$\left[\begin{array}{c}1\\2\end{array}\right]$", 'mat(delim: "[", 1; 2)'),
+        (r"$\require{color}\color{red}x \textcolor{blue}{y}$", "$x y$"),
+        (r"$\def\norm#1{\lVert #1\rVert}\norm{x}$", "bar.v.double x bar.v.double"),
+        (r"$\newcommand{\E}[2][p]{E_{#1} #2}\E{x} \E[q]{x}$", "E_p x E_q x"),
+        (r"$\newcommand\R{\mathbb{R}}\R$", "bb(R)"),
+        ("text\n\n    code $x$ $$y$$ \\ref{a}", "code $x$ $$y$$ \\ref{a}\n"),
+        ("`![a](no.png)`", "`![a](no.png)`"),
+        ("# T\n\n#### Deep", "#heading(level: 2)[Deep]"),
+        (f"| a |\n|---|\n| {'many words ' * 20} |", "columns: (100%)"),
         ("so.[^1]\n\n[^1]: Because.", "#footnote[Because.]"),
         ("a\n\n---\n\nb", "#line("),
+        ("a\n\n<hr>\n\nb", "#line("),
+        ("a <hr/> b", "#line("),
+        ("a\n\n<br>\n\nb", "a\n\nb"),
         ("a<br>b <!-- no --> <a id='c'></a>c", "a \\\nb c"),
         ("- [ ] todo", "☐"),
         ("2021. a year", "start: 2021"),
@@ -91,9 +122,13 @@ def test_what_jupyterlab_renders_is_rendered(source, typst):
         ("<b>bold</b>", "raw HTML cannot be printed: <b>"),
         ("<div>\nx\n</div>", "raw HTML cannot be printed: <div>"),
         ("$$a\\label{x}\\\\b\\label{y}$$", "several labels"),
+        ("\\begin{align}a\\tag{1}\\\\b\\tag{2}\\end{align}", "several labels or tags"),
+        (r"$$x \tag{$\ast$}$$", r"a tag is plain text, not \(\$.ast\$\)"),
+        ("$$\n\\undefinedmacro\n$$", "cannot read the formula  .undefinedmacro"),
         ("![x](http://a.org/x.png)", "is not on this computer: save it beside"),
         ("![x](no.png)", r"there is no picture no\.png"),
         ("![x](attachment:no.png)", "there is no picture attachment:no.png"),
+        ("```mermaid\nx\n```", "a diagram cannot be printed: save a picture of it"),
         ("**Figure `x`.** Lost.", "a caption without a code cell before it"),
     ],
 )
@@ -102,7 +137,14 @@ def test_what_cannot_be_rendered_is_refused_by_cell(source, reason):
         chapter("fine", source)
 
 
+def test_of_equal_headings_a_link_leads_to_the_first():
+    text = chapter("# A\n\n[go](#A)\n\n## A")[0]
+    assert text.count('#label("1_x#A")') == text.count('#link(label("1_x#A"))') == 1
+
+
 def test_a_macro_holds_in_later_cells_only():
+    defined = "$\\newcommand{\\R}{\\mathbb{R}}\\newcommand{\\v}{\\mathbf{v}}$"
+    assert "upright(bold(v)) in bb(R)" in chapter(defined, "$\\v\\in\\R$")[0]
     with pytest.raises(SystemExit, match="cell 1: cannot read"):
         chapter("$\\R$", "$\\newcommand{\\R}{x}$")
 
@@ -113,11 +155,19 @@ def png():
     return buffer.getvalue()
 
 
-def test_attached_and_local_pictures_are_kept(tmp_path):
+@pytest.mark.parametrize(
+    "source",
+    [
+        "![a [b] c](attachment:x.png) ![$x$](sub/my%20plot.png 'its title')",
+        "![a](attachment:x.png) ![b][c]\n\n[c]: <sub/my plot.png>",
+        "![a](sub/my%20plot.png) ![b](data:image/png;base64,ENCODED)",
+    ],
+)
+def test_attached_local_and_encoded_pictures_are_kept(tmp_path, source):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "my plot.png").write_bytes(png())
     encoded = base64.b64encode(png()).decode()
-    source = "![a](attachment:x.png) ![](sub/my%20plot.png)"
+    source = source.replace("ENCODED", encoded)
     text, kept = chapter(source, folder=tmp_path, **{"image/png": encoded})
     assert list(kept.values()) == [png(), png()]
     assert [f'image("{name}"' in text for name in kept] == [True, True]

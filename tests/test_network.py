@@ -280,6 +280,40 @@ class Widened(HiddenLayer):
         return np.concatenate([y, y], axis=-2), kept
 
 
+class WithoutLast(HiddenLayer):
+    def forward(self, x, W, b):
+        y, kept = super().forward(x, W, b)
+        return y[:-1], kept
+
+
+class Listed(HiddenLayer):
+    def backward(self, kept, dy):
+        dx, (dW, db) = super().backward(kept, dy)
+        return dx, [dW, db.tolist()]
+
+
+class Unknown(HiddenLayer):
+    def backward(self, kept, dy):
+        return None, super().backward(kept, dy)[1]
+
+
+class OnlyX(HiddenLayer):
+    def backward(self, kept, dy):
+        return super().backward(kept, dy)[0]
+
+
+class Shifting(HiddenLayer):
+    def forward(self, x, W, b):
+        x -= 1
+        return super().forward(x, W, b)
+
+
+class Spoiling(HiddenLayer):
+    def backward(self, kept, dy):
+        dy *= self.activation.derivative(kept[-1])
+        return super().backward(kept, dy)
+
+
 class OneNetworkOnly(HiddenLayer):
     def backward(self, kept, dy):
         x, W, _ = kept
@@ -291,12 +325,22 @@ class OneNetworkForward(HiddenLayer):
         return super().forward(x, W.T, b)
 
 
+OUTPUT = r"output of layer 1"
 PASS = r"pass of layer 1 \(OneNetwork\w+\) fails on arrays of the shapes"
 MISFITS = [
     (Unsummed, r"gradient of b of layer 1 \(Unsummed\) .*\(2, 5, 3\).*\(2, 5, 1\)$"),
     (Unskipped, r"layer 1 \(Unskipped\) has the blocks \['W', 'b'\].*0 gradients$"),
     (Transposed, r"dx of layer 1 \(Transposed\) has .*\(2, 3, 5\), .* \(5, 3\)$"),
-    (Widened, r"the output of layer 1 \(Widened\) .*\(2, 10, 3\), expected \(5, 3\)$"),
+    (Widened, rf"{OUTPUT} \(Widened\) .*\(2, 10, 3\), expected \(2, 5, 3\)$"),
+    (WithoutLast, rf"{OUTPUT} \(WithoutLast\) .*\(1, 5, 3\), expected \(2, 5, 3\)$"),
+    (Listed, r"backward pass of layer 1 \(Listed\) returns a list as gradient of b"),
+    (
+        Unknown,
+        r"backward pass of layer 1 \(Unknown\) returns a NoneType as gradient of x",
+    ),
+    (OnlyX, r"layer 1 \(OnlyX\) has the blocks \['W', 'b'\].* 5 gradients$"),
+    (Shifting, r"forward pass of layer 1 \(Shifting\) .*: output array is read-only$"),
+    (Spoiling, r"backward pass of layer 1 \(Spoiling\) .*: output array is read-only$"),
     (OneNetworkOnly, rf"the backward {PASS} \[\(2, 5, 3\)\]: "),
     (
         OneNetworkForward,
@@ -310,6 +354,26 @@ def test_a_layer_whose_arrays_do_not_fit_is_named_with_its_block(draw, layer, wo
     network = build([layer(5, 5), OutputLayer(5, 4)], replicas=2)
     with pytest.raises(ValueError, match=f"^(the )?{words}"):
         network.check_gradients(*draw(features=5, m=16))
+
+
+@pytest.mark.parametrize("layer", [WithoutLast, Listed, OnlyX, Shifting, Unskipped])
+def test_the_checks_of_a_layer_name_it_where_its_arrays_do_not_fit(draw, layer):
+    X = draw(features=5, m=16)[0]
+    with pytest.raises(ValueError, match=layer.__name__):
+        checks.layer_tests("layer", layer(5, 5), X, np.random.default_rng(0))
+
+
+def test_an_axis_taken_for_another_shows_though_all_sizes_are_equal():
+    class Turned(HiddenLayer):
+        def backward(self, kept, dy):
+            dx, (_, db) = super().backward(kept, dy)
+            return dx, (dy @ kept[0].T, db)
+
+    network = build([Turned(3, 3), OutputLayer(3, 3)], replicas=3)
+    X = np.random.default_rng(0).normal(size=(3, 16))
+    C = np.eye(3)[:, np.arange(16) % 3]
+    with pytest.raises(ValueError, match=r"\(Turned\) fails on arrays"):
+        network.check_gradients(np.stack([X] * 3), np.stack([C] * 3))
 
 
 def test_a_loss_whose_gradient_does_not_fit_is_named(draw):
@@ -347,6 +411,7 @@ def test_layers_without_parameters_work_alone_and_among_others(draw, lead):
     assert Network([Halved()], np.random.default_rng(0)).parameters.shape == (0,)
     assert alone.gradient(X, C).shape == (*lead, 0)
     alone.check_gradients(X, C)
+    build([OutputLayer(3, 3), Halved()], replicas=2).check_gradients(X, C)
     among = build([Halved(), OutputLayer(3, 3)], replicas=2)
     plain = Network([OutputLayer(3, 3)]).with_parameters(among.parameters)
     gradient, dX = among.gradients(X, C)

@@ -40,13 +40,19 @@ def test_text_is_what_a_terminal_shows(written, seen):
     [
         (["text/plain", "text/html", "text/markdown"], "text/markdown"),
         (["text/plain", "text/html"], "text/html"),
-        (["text/plain", "text/latex"], "text/latex"),
-        (["text/plain", "application/json"], "text/plain"),
+        (["text/plain", "text/latex"], "text/markdown"),
         (["text/plain"], "text/plain"),
     ],
 )
 def test_the_best_form_is_shown(bundle, kind):
     assert best(dict.fromkeys(bundle, "x")) == {kind: "x"}
+
+
+@pytest.mark.parametrize("more", [{}, {"text/plain": "<JSON object>"}])
+def test_data_are_shown_as_they_are_written(more):
+    assert best({"application/json": {"é": 1}} | more) == {
+        "text/plain": '{\n  "é": 1\n}'
+    }
 
 
 @pytest.mark.parametrize("kind", ["svg+xml", "png", "jpeg"])
@@ -93,6 +99,15 @@ def test_long_text_is_cut_and_says_by_how_much():
     text = "\n".join(map(str, range(LONGEST + 50)))
     lines = streamed(text).split("\n")
     assert lines[LONGEST - 1 :] == [str(LONGEST - 1), "… 50 more lines are left out"]
+
+
+def test_html_is_never_cut_where_a_line_ends():
+    html = "<table>\n" + "<tr>\n<td>\n1</td>\n</tr>\n" * LONGEST + "</table>"
+    assert best({"text/html": html}) == {"text/html": html}
+
+
+def test_latex_is_read_as_markdown_with_its_formulas():
+    assert best({"text/latex": "$x$"}) == {"text/markdown": "`78`{=math}"}
 
 
 def test_what_is_handed_over_stands_before_the_text():

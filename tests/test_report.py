@@ -1,10 +1,12 @@
 """The route from executed notebooks to the PDF, on two small made-up notebooks."""
 
 import io
+import re
 import runpy
 import shutil
 
 import nbformat.v4 as nbf
+import numpy as np
 import pypdfium2
 import pytest
 from matplotlib import rc_context
@@ -96,8 +98,20 @@ DATA_FRAME = (DATA_FRAME + "</tbody></table>").format(
     "".join(f"<th>c{i}</th>" for i in range(20)),
     "".join(f"<td>{i + 0.123456}</td>" for i in range(20)),
 )
+SPANNED = (
+    "<table id='T_1'><caption>All parts</caption><thead><tr><th colspan=2></th>"
+    + "".join(f"<th colspan=2>group {i}</th>" for i in range(12))
+    + "</tr></thead><tbody><tr><th rowspan=2>up</th><th>in</th>"
+    + "".join(f"<td>{i}.2345678</td>" for i in range(24))
+    + "</tr><tr><th>out</th>"
+    + "".join(f"<td>{i}.3456789</td>" for i in range(24))
+    + "</tr></tbody></table>"
+)
+WORD, CODE = "https://a.org/" + "a" * 150, "`" + "c" * 150 + "`"
 SECOND = notebook(
     markdown("# Descent", "", "As Figure `line` shows."),
+    markdown(WORD, CODE, "", "|a|b|", "|-|-|", f"|{'long text ' * 30}|{CODE}|"),
+    code("spanned", {"text/html": SPANNED}),
     code("a()", claims.finding("2.1.2", "decay helps", False, "0.1", reported=True)),
     code("b()", claims.finding("2.1.2", "momentum helps", None, "0 ± 1")),
     code("c()", answer("2.1.2", "It does.", "0.1")),
@@ -331,6 +345,71 @@ def test_a_wide_data_frame_is_split_by_columns(pages):
         assert f"{i + 0.123456}" in text
     assert text.count(" 0 0.123456") == 1
     assert text.count("c0") == 1
+
+
+def test_a_table_of_spanning_cells_is_split_and_keeps_its_numbers(folder):
+    source = (folder / "chapters" / "2_descent.typ").read_text("utf-8")
+    assert source.count("All parts") == 1
+    parts = [one for one in re.findall(r"#table\([^#]*", source) if "group" in one]
+    cells = [np.reshape(re.findall(r"\[([^]]*)\]", one), (3, -1)) for one in parts]
+    assert len(parts) > 1
+    for one in cells:
+        assert one[:, :2].tolist() == [["", ""], ["up", "in"], ["", "out"]]
+    groups, ups, outs = np.hstack([one[:, 2:] for one in cells]).tolist()
+    assert groups == [f"group {i // 2}" for i in range(24)]
+    assert ups == [f"{i}.2345678" for i in range(24)]
+    assert outs == [f"{i}.3456789" for i in range(24)]
+
+
+def test_a_long_table_of_an_output_is_cut_and_says_by_how_much():
+    rows = "<tr><td>1</td></tr>" * 250
+    cell = code("1", {"text/html": f"<table><tbody>{rows}</tbody></table>"})
+    text = typst(markdown("# T"), cell)
+    assert text.count("[1]") == 200
+    assert "… 50 more rows are left out" in text
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [
+        ({"text/html": "<p>a</p><hr><p>b</p>"}, "#line("),
+        ({"text/markdown": "a\n\n---\n\nb"}, "#line("),
+        ({"text/latex": r"$\displaystyle \frac{x}{2}$"}, "x / 2$.body"),
+        ({"text/html": "<h4>Deep</h4>"}, "#heading(level: 2)[Deep]"),
+    ],
+)
+def test_outputs_are_read_in_the_dialect_of_the_cells(output, shown):
+    assert shown in typst(markdown("# T"), code("1", output))
+
+
+def test_a_picture_of_an_output_is_found_beside_the_notebook():
+    for output in (
+        {"text/html": "<img src='no.png'>"},
+        {"text/markdown": "![](no.png)"},
+    ):
+        with pytest.raises(
+            SystemExit, match=r"1_x.ipynb, cell 2: there is no picture no"
+        ):
+            typst(markdown("# T"), code("1", output))
+
+
+def test_raw_cells_are_printed_as_they_are():
+    raw = nbf.new_raw_cell("as $x$ *is*", metadata={"format": "text/latex"})
+    assert "as $x$ *is*\n" in typst(markdown("# T"), raw)
+
+
+def test_a_notebook_without_headings_is_titled_by_its_name():
+    assert "#heading(level: 1)[1\\_x]" in typst(markdown("text"))
+    assert typst(markdown("text"), markdown("# T")).count("#heading") == 1
+
+
+def test_what_stands_before_a_title_does_not_end_the_chapter_before(tmp_path):
+    for name, cells in (("1_x", ["# A"]), ("2_y", ["early", "# B"])):
+        path = tmp_path / f"{name}.typ"
+        path.write_text(typst(*map(markdown, cells), name=name), "utf-8")
+    compile_report(tmp_path / "r.pdf", sorted(tmp_path.glob("*.typ")))
+    (page,) = (one for one in texts(PdfReader(tmp_path / "r.pdf")) if "early" in one)
+    assert "1 A" not in page
 
 
 def test_long_tables_break_and_repeat_their_head(pages):

@@ -1,5 +1,7 @@
 """The choice of a learning rate: margins, worst seeds, equals, and sentences."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,6 +134,18 @@ def test_no_margin_leaves_the_gentlest_and_a_sentence_for_who_needs_one():
     assert (found.learning_rate, found.edge, found.margin) == (0.01, 0.1, 1.0)
     with pytest.raises(ValueError, match=r"ruins no replica, 0\.1: .* from 0\.001"):
         found.with_margin()
+
+
+def test_the_datasets_that_leave_no_margin_are_named():
+    def result(dataset, last):
+        records = {"validation_loss": FALLING, "train_accuracy": [[0.9]] + [[last]] * 4}
+        final = {k: np.broadcast_to(v, (5, 2)).ravel() for k, v in records.items()}
+        return SimpleNamespace(run=SimpleNamespace(dataset=dataset), final=final.get)
+
+    results = [result("A", 0.9), result("B", 0.2), result("C", 0.2), result("B", 0.2)]
+    with pytest.raises(ValueError, match=r"^B, C: no learning rate tried leaves a fac"):
+        search.choose_from(PAIRS, results)
+    assert search.choose_from(PAIRS, results[:1]).edge == 1
 
 
 def test_a_network_that_no_step_trains_has_a_choice_without_edge():
