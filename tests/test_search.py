@@ -27,6 +27,7 @@ def losses(*means, spread=0.001):
 
 
 FALLING = losses(0.5, 0.4, 0.3, 0.45, 0.6)
+RISING = losses(0.5, 0.6, 0.7, 0.6, 0.8)
 
 
 def test_effective_steps_that_are_equal_compare_as_equal():
@@ -129,8 +130,7 @@ def test_frozen_tries_are_never_chosen():
 
 
 def test_no_margin_leaves_the_gentlest_and_a_sentence_for_who_needs_one():
-    rising = losses(0.5, 0.6, 0.7, 0.6, 0.8)
-    found = chosen(rising, [[0.9, 0.9]] + [[0.9, 0.2]] * 4)
+    found = chosen(RISING, [[0.9, 0.9]] + [[0.9, 0.2]] * 4)
     assert (found.learning_rate, found.edge, found.margin) == (0.01, 0.1, 1.0)
     with pytest.raises(ValueError, match=r"ruins no replica, 0\.1: .* from 0\.001"):
         found.with_margin()
@@ -138,7 +138,7 @@ def test_no_margin_leaves_the_gentlest_and_a_sentence_for_who_needs_one():
 
 def test_the_datasets_that_leave_no_margin_are_named():
     def result(dataset, last):
-        records = {"validation_loss": FALLING, "train_accuracy": [[0.9]] + [[last]] * 4}
+        records = {"validation_loss": RISING, "train_accuracy": [[0.9]] + [[last]] * 4}
         final = {k: np.broadcast_to(v, (5, 2)).ravel() for k, v in records.items()}
         return SimpleNamespace(run=SimpleNamespace(dataset=dataset), final=final.get)
 
