@@ -34,8 +34,8 @@ ALIGNED = {"sharex": "col", "sharey": "row"}
 GUIDE = {"color": "0.75", "linestyle": "-", "linewidth": 2.5}
 BRIGHT = "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9"
 OTHERS = "#D55E00", "#F0E442", "#999999", "#000000", "#8B5A2B"
-COLOURS = [*BRIGHT, *OTHERS]
-PALETTE = ListedColormap(COLOURS * 100)  # the eleventh class looks like the first
+TEN = [*BRIGHT, *OTHERS]
+PALETTE = ListedColormap(TEN * 100)  # the eleventh class looks like the first
 CLASSES = {"cmap": PALETTE, "vmin": 0, "vmax": PALETTE.N - 1}
 PIXELS = {"origin": "lower", "interpolation": "nearest", "alpha": 0.45, **CLASSES}
 DOTS = {"linewidths": 0, "rasterized": True, **CLASSES}
@@ -353,6 +353,7 @@ def forest(compared, xlabel="difference / points", linear=None):
         if linear:
             ax.set_xscale("symlog", linthresh=linear)
             ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.get_major_locator().set_params(numticks=5)
         place = np.arange(len(rows))
         x, clear = rows["difference"], rows["low"] * rows["high"] > 0
         bars = bar_lengths(rows, "difference")
@@ -385,8 +386,8 @@ def scatter(data):
 def legend_classes(fig, classes):
     """Name the colours of the classes under all panels; each repeats after ten."""
     dots = []
-    for k in range(min(classes, len(COLOURS))):
-        names = [f"{n + 1}" for n in range(k, classes, len(COLOURS))]
+    for k in range(min(classes, len(TEN))):
+        names = [f"{n + 1}" for n in range(k, classes, len(TEN))]
         name = "class " + ", ".join(names[:2]) + ", …" * (len(names) > 2)
         dots.append(Line2D([], [], marker="o", ls="", color=PALETTE(k), label=name))
     columns = classes if classes <= 7 else 5  # as many as the page is wide
