@@ -142,18 +142,19 @@ def order(residual, fitted):
     return float(np.polyfit(np.log(STEPS[fitted]), np.log(residual[fitted]), 1)[0])
 
 
-def conclude(kind, claimed, measured, level=0, **fields):
+def conclude(kind, claimed, measured, level=0, drift=0, **fields):
     """Return the Check of a claimed derivative and of what was measured instead.
 
     Their relative error must be small, or their difference no more than the `level` of
-    the rounding of f; near it neither can be called wrong. `fields` override this.
+    the rounding of f; near it, or within the drift of what was measured from one step
+    to the next, neither can be called wrong. `fields` override this.
     """
     error, distance = relative_error(claimed, measured), abs(claimed - measured)
     worst = np.unravel_index(np.argmax(distance), claimed.shape)
     verdict, reason = "FAIL", ""
     if error <= LIMITS.get(kind, EXACT) or np.linalg.norm(distance) <= level:
         verdict = "pass"
-    elif np.linalg.norm(distance) <= ROUNDING / LAST_PLACES * level:
+    elif np.linalg.norm(distance) <= max(ROUNDING / LAST_PLACES * level, drift):
         verdict, reason = "refused", "the derivative is lost in f's rounding: scale x"
     fields = {"verdict": verdict, "error": error, "reason": reason} | fields
     numbers = {"claimed": float(claimed[worst]), "measured": float(measured[worst])}
