@@ -94,7 +94,7 @@ def rounding_level(value, changes):
     second, size = norms(changes[:-1] - 2 * changes[1:]), np.linalg.norm(value)
     first = np.flatnonzero(norms(changes))[-1:].min(initial=second.size - 5)
     seen = second[first:].max()
-    return max(LAST_PLACES * size, seen if seen <= SAME * max(size, 1) else 0)
+    return max(LAST_PLACES * size, seen if seen <= ROUNDING * max(size, 1) else 0)
 
 
 def taylor_test(f, x, derivative, rng, kind="Taylor"):
@@ -145,7 +145,7 @@ def central_difference_test(f, x, derivative, rng):
     elif best == 0:
         reason = "no step clears both the kinks of f and the rounding noise: move x"
         fields |= {"verdict": "refused", "error": np.nan, "reason": reason}
-    levels = rounding[best], drift
+    levels = max(rounding[best], least), drift
     return conclude("central difference", claimed, quotients[best], *levels, **fields)
 
 

@@ -101,9 +101,10 @@ def judge(residuals, size, zero):
     affine = second.max() <= ROUNDING * size
     fitted = fit_range(first if affine else second, noise)
     orders = order(first, fit_range(first, noise)), order(second, fitted & ~affine)
-    last = order(second, fit_range(second, noise, 3))
+    four, last = (order(second, fit_range(second, noise, n)) for n in (4, 3))
     seen = second.max() > SAME * size or low <= orders[1] <= high
-    falls = max(orders[1], last) < SECOND_ORDER and last < orders[1] + RISE
+    rises = last >= min(orders[1], four) + RISE
+    falls = max(orders[1], last) < SECOND_ORDER and not rises
     wrong = not zero if breaks_off(second, fitted) else seen and falls
     verdict, reason = "refused", ""
     if wrong and not affine:
