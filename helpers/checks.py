@@ -87,14 +87,14 @@ def reason_to_refuse(f, x):
 def rounding_level(value, changes):
     """Return the level of the rounding of f, from f(x) and f(x + εd) − f(x).
 
-    Terms that cancel leave no trace in f(x), but in second differences: of the five
-    smallest steps, too small for curvature, or, where f stands still at these, of the
-    smallest at which it moves. What exceeds SAME is a kink at the end of a plateau.
+    Terms that cancel leave no trace in f(x), but in second differences: of the smallest
+    steps, too small for curvature, and of the smallest at which f moves at all, which
+    is a quantum of f, or else (beyond ROUNDING) a kink at the end of a plateau.
     """
     second, size = norms(changes[:-1] - 2 * changes[1:]), np.linalg.norm(value)
-    first = np.flatnonzero(norms(changes))[-1:].min(initial=second.size - 5)
-    seen = second[first:].max()
-    return max(LAST_PLACES * size, seen if seen <= ROUNDING * max(size, 1) else 0)
+    quantum = second[norms(changes[:-1]) > 0][-1:].max(initial=0)
+    seen = quantum if quantum <= ROUNDING * max(size, 1) else 0
+    return max(LAST_PLACES * size, second[-5:].max(), seen)
 
 
 def taylor_test(f, x, derivative, rng, kind="Taylor"):
@@ -138,22 +138,23 @@ def central_difference_test(f, x, derivative, rng):
     best, drift = choose_step(quotients, kinks, rounding)
     fields = {"steps": STEPS, "residuals": residuals, "fitted": STEPS[best] == STEPS}
     # Where both are zero to rounding, all differences are noise, and no step is best.
-    least, half = lost(f(x)), STEPS.size // 2
+    least, half, size = lost(f(x)), STEPS.size // 2, np.linalg.norm(f(x))
     noise = np.stack([*residuals, kinks / 4]) <= np.maximum(rounding, least)
     if noise[:, half // 2 if least else 2 : half].all():
         fields["verdict"] = "pass"
     elif best == 0:
         reason = "no step clears both the kinks of f and the rounding noise: move x"
         fields |= {"verdict": "refused", "error": np.nan, "reason": reason}
-    levels = max(rounding[best], least), drift
-    return conclude("central difference", claimed, quotients[best], *levels, **fields)
+    level, measured = max(least, LAST_PLACES / STEPS[best] * size), quotients[best]
+    return conclude("central difference", claimed, measured, level, drift, **fields)
 
 
 def choose_step(quotients, kinks, rounding):
     """Return the number of the trusted step with the steadiest quotient, and its drift.
 
-    Without a trusted step the number is 0. All is relative, and some units in the last place of f are added: differences can
-    also agree by luck. The first two steps have no κ and are never trusted.
+    Without a trusted step the number is 0. All is relative, and the rounding of f is
+    added: differences can also agree by luck. The first two steps have no κ and are
+    never trusted.
     """
     scale = norms(quotients)
     scale[scale == 0] = scale.max() or 1  # below f's rounding, or with a dead ReLU

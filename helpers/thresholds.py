@@ -103,7 +103,7 @@ def judge(residuals, size, zero):
     orders = order(first, fit_range(first, noise)), order(second, fitted & ~affine)
     four, last = (order(second, fit_range(second, noise, n)) for n in (4, 3))
     seen = second.max() > SAME * size or low <= orders[1] <= high
-    rises = last >= min(orders[1], four) + RISE
+    rises = last >= min(orders[1], max(four, 1)) + RISE
     falls = max(orders[1], last) < SECOND_ORDER and not rises
     wrong = not zero if breaks_off(second, fitted) else seen and falls
     verdict, reason = "refused", ""
