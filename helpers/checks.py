@@ -126,6 +126,7 @@ def central_difference_test(f, x, derivative, rng):
     shows of it, while for a smooth f, where b is proportional to h, κ is almost zero.
     So only steps with a small κ are trusted; among them the one whose quotient changes
     least is taken. If there is none, x lies at a kink, and the test refuses to judge.
+    It also refuses where this change, the drift, is as large as the error.
     """
     D, claimed = directions(x, derivative, rng)
     ahead, behind = perturb(f, x, D, STEPS), perturb(f, x, D, -STEPS)
@@ -138,23 +139,22 @@ def central_difference_test(f, x, derivative, rng):
     best, drift = choose_step(quotients, kinks, rounding)
     fields = {"steps": STEPS, "residuals": residuals, "fitted": STEPS[best] == STEPS}
     # Where both are zero to rounding, all differences are noise, and no step is best.
-    least, half, size = lost(f(x)), STEPS.size // 2, np.linalg.norm(f(x))
+    least, half = lost(f(x)), STEPS.size // 2
     noise = np.stack([*residuals, kinks / 4]) <= np.maximum(rounding, least)
     if noise[:, half // 2 if least else 2 : half].all():
         fields["verdict"] = "pass"
     elif best == 0:
         reason = "no step clears both the kinks of f and the rounding noise: move x"
         fields |= {"verdict": "refused", "error": np.nan, "reason": reason}
-    level, measured = max(least, LAST_PLACES / STEPS[best] * size), quotients[best]
-    return conclude("central difference", claimed, measured, level, drift, **fields)
+    levels = max(least, LAST_PLACES * np.linalg.norm(f(x)) / STEPS[best]), drift
+    return conclude("central difference", claimed, quotients[best], *levels, **fields)
 
 
 def choose_step(quotients, kinks, rounding):
-    """Return the number of the trusted step with the steadiest quotient, and its drift.
+    """Return the number of the trusted step (or 0) whose drift is least, and its drift.
 
-    Without a trusted step the number is 0. All is relative, and the rounding of f is
-    added: differences can also agree by luck. The first two steps have no κ and are
-    never trusted.
+    All is relative, and the rounding of f is added: quotients can also agree by luck.
+    The first two steps have no κ and are never trusted.
     """
     scale = norms(quotients)
     scale[scale == 0] = scale.max() or 1  # below f's rounding, or with a dead ReLU

@@ -288,6 +288,14 @@ def test_a_kink_at_the_end_of_a_plateau_is_no_rounding(claim, verdict, slope, di
     assert check.verdict == verdict
 
 
+@pytest.mark.parametrize(("number", "level"), [(27, 2e-12), (26, 1e-12), (25, 0)])
+def test_rounding_shows_in_the_second_differences_of_the_smallest_steps(number, level):
+    changes = STEPS[:, None] * np.ones(4)
+    changes[number, 0] += 1e-12
+    found = checks.rounding_level(np.zeros(()), changes)
+    assert found == pytest.approx(level, rel=1e-3, abs=1e-15)
+
+
 # --- complex step and transpose -------------------------------------------------------
 
 
