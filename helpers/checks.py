@@ -85,6 +85,19 @@ def reason_to_refuse(f, x):
     return mixed if relative_error(parts, stack) > SAME else ""
 
 
+def rounding_level(value, changes):
+    """Return the level of the rounding of f, from f(x) and f(x + εd) − f(x).
+
+    Terms that cancel leave no trace in f(x), but in second differences: of the smallest
+    steps, too small for curvature, and of the smallest at which f moves at all, which
+    is a quantum of f, or else (beyond ROUNDING) a kink at the end of a plateau.
+    """
+    second, size = norms(changes[:-1] - 2 * changes[1:]), np.linalg.norm(value)
+    quantum = second[norms(changes[:-1]) > 0][-1:].max(initial=0)
+    seen = quantum if quantum <= ROUNDING * max(size, 1) else 0
+    return max(LAST_PLACES * size, second[-5:].max(), seen)
+
+
 def taylor_test(f, x, derivative, rng, kind="Taylor"):
     """Test f(x + εd) = f(x) + ε f′(x)d + O(ε²) along random directions d.
 
@@ -96,7 +109,8 @@ def taylor_test(f, x, derivative, rng, kind="Taylor"):
     D, claimed = directions(x, derivative, rng)
     changes, steps = perturb(f, x, D, STEPS) - f(x), expand(STEPS, claimed)
     residuals = np.stack([norms(changes), norms(changes - steps * claimed)])
-    size = max(np.linalg.norm(f(x)), residuals[0].max(), lost(f(x)) / ROUNDING)
+    size = max(residuals[0].max(), rounding_level(f(x), changes) / LAST_PLACES)
+    size = max(size, lost(f(x)) / ROUNDING)
     zero = STEPS[0] * np.linalg.norm(claimed) <= ROUNDING * size
     fields = {"steps": STEPS, "residuals": residuals, **judge(residuals, size, zero)}
     measured = (changes / steps)[np.argmin(abs(STEPS - np.sqrt(EPS)))]
@@ -113,6 +127,7 @@ def central_difference_test(f, x, derivative, rng):
     shows of it, while for a smooth f, where b is proportional to h, κ is almost zero.
     So only steps with a small κ are trusted; among them the one whose quotient changes
     least is taken. If there is none, x lies at a kink, and the test refuses to judge.
+    It also refuses where this change, the drift, is as large as the error.
     """
     D, claimed = directions(x, derivative, rng)
     ahead, behind = perturb(f, x, D, STEPS), perturb(f, x, D, -STEPS)
@@ -120,9 +135,9 @@ def central_difference_test(f, x, derivative, rng):
     quotients = (ahead - behind) / (2 * steps)
     bends = (ahead - 2 * f(x) + behind) / (2 * steps)
     kinks = np.append([np.inf, np.inf], norms(bends[1:-1] - bends[:-2] / 2))
-    rounding = LAST_PLACES * np.linalg.norm(f(x)) / STEPS
+    rounding = rounding_level(f(x), ahead - f(x)) / STEPS
     residuals = np.stack([norms(quotients), norms(quotients - claimed)])
-    best = choose_step(quotients, kinks, rounding)
+    best, drift = choose_step(quotients, kinks, rounding)
     fields = {"steps": STEPS, "residuals": residuals, "fitted": STEPS[best] == STEPS}
     # Where both are zero to rounding, all differences are noise, and no step is best.
     least, half = lost(f(x)), STEPS.size // 2
@@ -132,22 +147,23 @@ def central_difference_test(f, x, derivative, rng):
     elif best == 0:
         reason = "no step clears both the kinks of f and the rounding noise: move x"
         fields |= {"verdict": "refused", "error": np.nan, "reason": reason}
-    level = rounding[best]
-    return conclude("central difference", claimed, quotients[best], level, **fields)
+    levels = max(least, LAST_PLACES * np.linalg.norm(f(x)) / STEPS[best]), drift
+    return conclude("central difference", claimed, quotients[best], *levels, **fields)
 
 
 def choose_step(quotients, kinks, rounding):
-    """Return the number of the trusted step with the steadiest quotient, or else 0.
+    """Return the number of the trusted step (or 0) whose drift is least, and its drift.
 
-    All is relative, and some units in the last place of f are added: differences can
-    also agree by luck. The first two steps have no κ and are never trusted.
+    All is relative, and the rounding of f is added: quotients can also agree by luck.
+    The first two steps have no κ and are never trusted.
     """
     scale = norms(quotients)
     scale[scale == 0] = scale.max() or 1  # below f's rounding, or with a dead ReLU
     noise = rounding / scale
     drift = np.append(np.inf, norms(np.diff(quotients, axis=0))) / scale + noise
     trusted = kinks / scale + noise <= CENTRAL_DIFFERENCE / 4
-    return np.argmin(np.where(trusted, drift, np.inf))
+    best = np.argmin(np.where(trusted, drift, np.inf))
+    return best, drift[best] * scale[best]
 
 
 def complex_step_test(f, x, derivative, rng, h=1e-30):
@@ -159,13 +175,12 @@ def complex_step_test(f, x, derivative, rng, h=1e-30):
     D, claimed = directions(x, derivative, rng)
     steps = h / np.array([1, 3, 7])
     measured = np.imag(perturb(f, x, D, 1j * steps)) / expand(steps, claimed)
-    ahead, behind = perturb(f, x, D, STEPS), perturb(f, x, D, -STEPS[-5:])
-    slopes = norms(ahead - f(x)) / STEPS
+    changes = perturb(f, x, D, STEPS) - f(x)
     level = max(
         lost(f(x)),
-        LAST_PLACES * max(np.linalg.norm(f(x)), slopes.max()),
+        rounding_level(f(x), changes),
+        LAST_PLACES * (norms(changes) / STEPS).max(),
         norms(measured - measured[0]).max(),
-        norms(ahead[-5:] - 2 * f(x) + behind).max(),
     )
     return conclude("complex step", claimed, measured[0], level)
 

@@ -102,9 +102,10 @@ def judge(residuals, size, zero):
     affine = second.max() <= ROUNDING * size
     fitted = fit_range(first if affine else second, noise)
     orders = order(first, fit_range(first, noise)), order(second, fitted & ~affine)
-    last = order(second, fit_range(second, noise, 3))
+    four, last = (order(second, fit_range(second, noise, n)) for n in (4, 3))
     seen = second.max() > SAME * size or low <= orders[1] <= high
-    falls = max(orders[1], last) < SECOND_ORDER and last < orders[1] + RISE
+    rises = last >= min(orders[1], max(four, 1)) + RISE
+    falls = max(orders[1], last) < SECOND_ORDER and not rises
     wrong = not zero if breaks_off(second, fitted) else seen and falls
     verdict, reason = "refused", ""
     if wrong and not affine:
@@ -143,11 +144,12 @@ def order(residual, fitted):
     return float(np.polyfit(np.log(STEPS[fitted]), np.log(residual[fitted]), 1)[0])
 
 
-def conclude(kind, claimed, measured, level=0, **fields):
+def conclude(kind, claimed, measured, level=0, drift=0, **fields):
     """Return the Check of a claimed derivative and of what was measured instead.
 
     Their relative error must be small, or their difference no more than the `level` of
-    the rounding of f; near it neither can be called wrong. `fields` override this.
+    the rounding of f; near it, or within the drift of what was measured from one step
+    to the next, neither can be called wrong. `fields` override this.
     """
     error, distance = relative_error(claimed, measured), abs(claimed - measured)
     worst = np.unravel_index(np.argmax(distance), claimed.shape)
@@ -156,7 +158,7 @@ def conclude(kind, claimed, measured, level=0, **fields):
         verdict = "pass"
     elif np.linalg.norm(distance) <= level:
         verdict, reason = "pass", ALIKE
-    elif np.linalg.norm(distance) <= ROUNDING / LAST_PLACES * level:
+    elif np.linalg.norm(distance) <= max(ROUNDING / LAST_PLACES * level, drift):
         verdict, reason = "refused", "the derivative is lost in f's rounding: scale x"
     fields = {"verdict": verdict, "error": error, "reason": reason} | fields
     numbers = {"claimed": float(claimed[worst]), "measured": float(measured[worst])}

@@ -112,6 +112,20 @@ def test_an_error_shows_in_six_steps_and_in_the_last_three(before, after, verdic
     assert (found == "FAIL") == (verdict == "FAIL")
 
 
+@pytest.mark.parametrize(
+    ("slopes", "verdict"),
+    [([1.45, 1.36, 1.54, 1.72], "refused"), ([0.2, 0.5, 0.8, 0.95], "FAIL")],
+)
+def test_an_order_that_rises_past_1_in_the_last_steps_is_not_called_wrong(
+    slopes, verdict
+):
+    residual = 2.0 ** -np.cumsum([*11 * [1], 4.6, *slopes, *16 * [1]])
+    residual[16:] = residual[15] / 3
+    residual[-2:] = residual[15] / 101
+    found = thresholds.judge(np.stack([STEPS, residual]), 1, False)["verdict"]
+    assert found == verdict
+
+
 @pytest.mark.parametrize(("factor", "zero"), [(0.99, "refused"), (1.01, "FAIL")])
 def test_a_residual_that_breaks_off_shows_an_error_unless_zero(factor, zero):
     residual = np.where(STEPS > 1e-3, STEPS, 0)
@@ -248,6 +262,38 @@ def test_central_differences_are_judged_by_their_threshold(error, verdict, scale
     check = central(lambda x: scale * f(x), lambda x: scale * (1 + error) * g(x))
     assert check.verdict == verdict
     assert check.error == pytest.approx(error, rel=0.1)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "refused"), (1.01, "FAIL")])
+def test_a_drift_of_the_best_quotient_is_no_error(factor, verdict):
+    """Large steps are spoiled by the curvature, and small ones by the rounding."""
+    check = central(
+        lambda x: 1e5 + last(np.sin(10 * x) + np.maximum(x - 1e-3, 0)),
+        lambda x: factor * 10 * np.ones_like(x),
+    )
+    assert check.verdict == verdict
+    assert check.error > checks.CENTRAL_DIFFERENCE
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"), [(0, "pass"), (1e-20, "pass"), (1e-3, "FAIL")]
+)
+@pytest.mark.parametrize("slope", [1, 1e-6])
+@pytest.mark.parametrize("distance", [0.1, 1e-4])
+def test_a_kink_at_the_end_of_a_plateau_is_no_rounding(claim, verdict, slope, distance):
+    check = central(
+        lambda x: slope * last(np.maximum(x - distance, 0)),
+        lambda x: slope * claim * np.ones_like(x),
+    )
+    assert check.verdict == verdict
+
+
+@pytest.mark.parametrize(("number", "level"), [(27, 2e-12), (26, 1e-12), (25, 0)])
+def test_rounding_shows_in_the_second_differences_of_the_smallest_steps(number, level):
+    changes = STEPS[:, None] * np.ones(4)
+    changes[number, 0] += 1e-12
+    found = checks.rounding_level(np.zeros(()), changes)
+    assert found == pytest.approx(level, rel=1e-3, abs=1e-15)
 
 
 # --- complex step and transpose -------------------------------------------------------
@@ -709,6 +755,20 @@ def test_right_derivatives_pass_at_every_scale_and_wrong_ones_fail(scale):
             "wrong", mistakes.ForgottenSkip(3, 4, outer=False), x, source
         )
         assert "FAIL" in verdicts(wrong)
+
+
+@both
+@pytest.mark.parametrize("scale", [1, 300])
+@pytest.mark.parametrize("depth", range(16, 34, 2))
+def test_what_is_lost_beside_a_1_is_not_called_wrong(analytic, scale, depth):
+    """A saturated loss log(1 + eᶻ), like its gradient 1 − 1/(1 + eᶻ), jumps by EPS."""
+
+    def f(x):
+        return np.log(1 + np.exp(scale * last(x) - depth))
+
+    g = scale * (1 - 1 / (1 + np.exp(-depth))) * np.ones(3)
+    assert "FAIL" not in verdicts(gradient(f, np.zeros(3), g, analytic))
+    assert verdicts(gradient(f, np.zeros(3), 1.1 * g, analytic)) != {"pass"}
 
 
 @pytest.mark.parametrize("scale", [1e-17, 1e-20])
