@@ -265,8 +265,9 @@ local function measured(t)
       widths[i] = math.max(widths[i] or 0, pandoc.text.len(text) + 3)
       text = pandoc.utils.stringify(pandoc.Blocks(one.contents):walk{RawInline = formulas})
       for word in text:gmatch("%S+") do
-        local breaks = #word >= BREAKS and not word:find("\2")
-        words[i] = math.max(words[i] or 3, (breaks and BREAKS / 3 or pandoc.text.len(word)) + 3)
+        local length = pandoc.text.len(word)
+        if length >= BREAKS and not word:find("\2") then length = BREAKS / 3 end
+        words[i] = math.max(words[i] or 3, length + 3)
       end
     end
   end
