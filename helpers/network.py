@@ -241,8 +241,9 @@ def backward_in_words(name, layer, kept, dy):
             f"{name} has the blocks {[*layer.shapes]}, but its backward pass returns "
             f"{told}"
         )
-    for block, array in zip(("x", *layer.shapes), (dx, *found), strict=True):
-        require_array(f"the gradient of {block} of {name}", array)
+    blocks = "x", *layer.shapes
+    for number, array in enumerate((dx, *found)):
+        require_array(f"the gradient of {blocks[number]} of {name}", array)
     return dx, found
 
 
