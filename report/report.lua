@@ -31,6 +31,13 @@ local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
 
 local function spaced(cases) return (cases:gsub("([^\\])&", "%1&\\quad ")) end
 
+local FONTS = {bf = true, rm = true, it = true, cal = true, sf = true, tt = true}
+local function old_fonts(group) -- {\bf x}
+  local inside = group:sub(2, -2):gsub("%b{}", old_fonts)
+  local font, text = inside:match("^%s*\\(%a+)%s*(.*)$")
+  return "{" .. (FONTS[font] and "\\math" .. font .. "{" .. text .. "}" or inside) .. "}"
+end
+
 local before = {
   {"\\[bB]igg?[lrm]?%f[%A]", ""},
   {"\\|(.-)\\|", "\\lVert %1\\rVert "},
@@ -56,10 +63,8 @@ local before = {
   {"\\&", "\\text{and:}"}, {"\1", "\\&"},
   {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
   {"\\require%s*%b{}", ""}, {"\\color%s*%b{}", ""}, {"\\textcolor%s*%b{}", ""},
+  {"%b{}", old_fonts},
 }
-for _, font in ipairs{"bf", "rm", "it", "cal", "sf", "tt"} do -- {\bf x}
-  table.insert(before, {"{%s*\\" .. font .. "%f[%A]%s*([^{}]*)}", "{\\math" .. font .. "{%1}}"})
-end
 for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
   table.insert(before, {"\\" .. size .. "%f[%A]", ""})
 end

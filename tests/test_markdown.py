@@ -70,6 +70,7 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         (r"$x^T \nonumber$", "x^T"),
         ("$$\na = b \\\\\nc = d\n$$", "a = b\\\nc = d"),
         (r"${\bf x} {\cal L} \Large y$", "upright(bold(x)) cal(L) y"),
+        (r"$\frac{{\bf x_{i}}}{2}$", "upright(bold(x_i)) / 2"),
         (r"$\left<x\right>$", "⟨x⟩"),
         ("<https://a.org/$x$>", "https://a.org/$x$"),
         ("by $\\eqref{eq:a}$", "#ref(<eq:a>)"),
