@@ -128,7 +128,7 @@ def hold_out(dataset, part, rng):
         f"{dataset.name}: part = {part:g} of {m} training samples cannot be held out: "
         "give a part between 0 and 1 that leaves some to train on.",
     )
-    judged, kept = np.split(rng.permutation(m), [count])
+    judged, kept = np.split(np.random.default_rng(rng).permutation(m), [count])
     Yt, Ct, Yv, Cv = (X[:, i] for i in (kept, judged) for X in (dataset.Yt, dataset.Ct))
     return replace(dataset, Yt=Yt, Ct=Ct, Yv=Yv, Cv=Cv)
 
@@ -140,7 +140,7 @@ def jitter(dataset, noise, copies, rng):
     """
     Y = np.tile(dataset.Yt, copies)
     sd = noise * dataset.Yt.std(axis=-1, keepdims=True)
-    move = sd * rng.standard_normal(Y.shape, np.float32)
+    move = sd * np.random.default_rng(rng).standard_normal(Y.shape, np.float32)
     return replace(dataset, Yt=Y + move, Ct=np.tile(dataset.Ct, copies))
 
 

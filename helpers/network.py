@@ -234,18 +234,16 @@ def forward_in_words(name, layer, x, *blocks):
 def backward_in_words(name, layer, kept, dy):
     """Return dx and the gradients; raise ValueError unless each is an array."""
     dx, found = in_words(name, layer.backward, kept, dy)
-    if len(found) != len(layer.shapes):
+    many = isinstance(found, (tuple, list))
+    if not many or len(found) != len(layer.shapes):
+        told = f"{len(found)} gradients" if many else f"one {type(found).__name__}"
         raise ValueError(
             f"{name} has the blocks {[*layer.shapes]}, but its backward pass returns "
-            f"{len(found)} gradients"
+            f"{told}"
         )
+    blocks = "x", *layer.shapes
     for number, array in enumerate((dx, *found)):
-        if not isinstance(array, np.ndarray):
-            what = ["x", *layer.shapes][number]
-            raise ValueError(
-                f"the backward pass of {name} returns a {type(array).__name__} as "
-                f"gradient of {what}, not an array"
-            )
+        require_array(f"the gradient of {blocks[number]} of {name}", array)
     return dx, found
 
 
@@ -267,10 +265,17 @@ def read_only(array):
     return view
 
 
+def require_array(what, array):
+    """Raise ValueError for what is no array of NumPy."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{what} is a {type(array).__name__}, not an array")
+
+
 def expect(what, array, shape):
-    """Raise ValueError unless the last axes of the array have this shape."""
-    if np.shape(array)[-len(shape) :] != tuple(shape):
-        raise ValueError(f"{what} has the shape {np.shape(array)}, expected {shape}")
+    """Raise ValueError unless this is an array whose last axes have this shape."""
+    require_array(what, array)
+    if array.shape[-len(shape) :] != tuple(shape):
+        raise ValueError(f"{what} has the shape {array.shape}, expected {shape}")
 
 
 def is_correct(scores, C):

@@ -151,6 +151,8 @@ def train(
 ):
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
+    `rng` shuffles: a generator or a seed, or a list with one for each replica.
+
     The history has an array (records, ...) for every name that `record(network, data)`
     returns, and "epoch" (records,): 0, the network as it came, every k-th one with
     `every` = k, and the last. A replica of a stack whose records stop being finite is
@@ -164,7 +166,8 @@ def train(
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
     require_functions(schedule=schedule, record=record)
-    rng = rng if isinstance(rng, list) else np.random.default_rng(rng)
+    draw = np.random.default_rng  # of a seed; a generator stays what it is
+    rng = [*map(draw, rng)] if isinstance(rng, list) else draw(rng)
     X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
         network.check_gradients(X, C)

@@ -28,7 +28,7 @@ from report.outputs import printable
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-PICTURE = re.compile(r"picture:(\d+):([0-9a-f]+)")  # so report.lua names them
+PICTURE = re.compile(r'(?<=#image\(")picture:(\d+):([0-9a-f]*)')  # by report.lua
 
 
 class TypstExporter(Exporter):

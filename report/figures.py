@@ -436,7 +436,7 @@ def draw_regions(ax, data, predict, best, resolution):
 
 def draw_samples(ax, data, most):
     """Draw at most that many validation samples, evenly chosen."""
-    some = slice(None, None, -(-data.Yv.shape[1] // most))
+    some = tables.evenly(data.Yv, most)
     labels = data.Cv[:, some].argmax(axis=0)
     ax.scatter(*tables.project(data, data.Yv[:, some]), c=labels, s=1.8, **DOTS)
 

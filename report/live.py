@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as Pixels
 
-from report import figures
+from report import figures, tables
 
 SHARE = 0.15  # of the time may go into drawing
 PAUSE = 0.12  # seconds from one frame to the next at least
@@ -180,7 +180,7 @@ class Board:
         side, X = figures.square(data, 80, data.Yt.dtype)
         answers = network.scores(X).argmax(axis=0).reshape(80, 80)
         ax.imshow(answers, extent=side[[0, -1, 0, -1]], **figures.PIXELS)
-        some = slice(None, None, -(-data.Yt.shape[1] // 500))
+        some = tables.evenly(data.Yt, 500)
         labels = data.Ct[:, some].argmax(axis=0)
         ax.scatter(*data.Yt[:, some], c=labels, s=8, **figures.DOTS)
         ax.set(title="decision regions", xticks=[], yticks=[])

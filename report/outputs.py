@@ -71,14 +71,16 @@ def best(data, metadata, cell):
         foreign.append("text/html with scripts or drawings")
     if kind is None or (foreign and kind in {"text/plain", "text/html"}):
         return left_out((foreign or list(data))[0], cell)
-    text = terminal(data[kind])
-    if kind == "text/html":  # its tables are cut by rows, see report.lua
+    return readable(kind, terminal(data[kind]), "".join(blocks))
+
+
+def readable(kind, text, ahead):
+    """Return a text as report.lua reads it, behind what is handed over."""
+    if kind == "text/html":  # its tables are cut by rows there
         return {kind: text}
-    if kind == "text/latex":  # formulas within text: Markdown reads them alike
-        kind = "text/markdown"
-    text = shorten(text)
-    text = protect(text) if kind == "text/markdown" else text
-    return {kind: "".join(blocks) + text}
+    if kind == "text/plain":
+        return {kind: ahead + shorten(text)}
+    return {"text/markdown": ahead + protect(shorten(text))}  # also LaTeX: text with $
 
 
 def shielded(handed):

@@ -31,6 +31,13 @@ local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
 
 local function spaced(cases) return (cases:gsub("([^\\])&", "%1&\\quad ")) end
 
+local FONTS = {bf = true, rm = true, it = true, cal = true, sf = true, tt = true}
+local function old_fonts(group) -- {\bf x}
+  local inside = group:sub(2, -2):gsub("%b{}", old_fonts)
+  local font, text = inside:match("^%s*\\(%a+)%s*(.*)$")
+  return "{" .. (FONTS[font] and "\\math" .. font .. "{" .. text .. "}" or inside) .. "}"
+end
+
 local before = {
   {"\\[bB]igg?[lrm]?%f[%A]", ""},
   {"\\|(.-)\\|", "\\lVert %1\\rVert "},
@@ -56,10 +63,8 @@ local before = {
   {"\\&", "\\text{and:}"}, {"\1", "\\&"},
   {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
   {"\\require%s*%b{}", ""}, {"\\color%s*%b{}", ""}, {"\\textcolor%s*%b{}", ""},
+  {"%b{}", old_fonts},
 }
-for _, font in ipairs{"bf", "rm", "it", "cal", "sf", "tt"} do -- {\bf x}
-  table.insert(before, {"{%s*\\" .. font .. "%f[%A]%s*([^{}]*)}", "{\\math" .. font .. "{%1}}"})
-end
 for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
   table.insert(before, {"\\" .. size .. "%f[%A]", ""})
 end
@@ -265,8 +270,9 @@ local function measured(t)
       widths[i] = math.max(widths[i] or 0, pandoc.text.len(text) + 3)
       text = pandoc.utils.stringify(pandoc.Blocks(one.contents):walk{RawInline = formulas})
       for word in text:gmatch("%S+") do
-        local breaks = #word >= BREAKS and not word:find("\2")
-        words[i] = math.max(words[i] or 3, (breaks and BREAKS / 3 or pandoc.text.len(word)) + 3)
+        local length = pandoc.text.len(word)
+        if length >= BREAKS and not word:find("\2") then length = BREAKS / 3 end
+        words[i] = math.max(words[i] or 3, length + 3)
       end
     end
   end

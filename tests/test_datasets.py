@@ -284,8 +284,9 @@ def is_paired(X, C):
         lambda data, rng: minibatch(data, 200, rng)[0],
     ],
 )
-def test_draws_are_random_without_repetition_and_follow_their_generator(numbered, draw):
-    one, again, other = (draw(numbered, np.random.default_rng(s))[0] for s in (1, 1, 2))
+def test_draws_are_random_without_repetition_and_follow_their_seed(numbered, draw):
+    seeds = np.random.default_rng(1), 1, 2  # a generator or a seed
+    one, again, other = (draw(numbered, seed)[0] for seed in seeds)
     assert np.unique(one).size == one.size == 200
     assert np.array_equal(one, again)
     assert not np.array_equal(np.sort(one), np.sort(other))
@@ -320,7 +321,7 @@ def test_jitter_moves_copies_of_each_sample_by_a_part_of_each_deviation(numbered
 
 
 def test_jitter_without_noise_copies(numbered):
-    same = jitter(numbered, 0, 1, np.random.default_rng(1))
+    same = jitter(numbered, 0, copies=1, rng=1)
     assert np.array_equal(same.Yt, numbered.Yt)
 
 

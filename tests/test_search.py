@@ -115,11 +115,11 @@ def test_ruined_is_frozen_or_much_worse_than_a_gentler_step(accuracies, steps, b
 
 
 def test_a_smaller_step_with_larger_batches_is_no_measure():
-    few_steps = np.array([[[0.5], [0.3], [0.6], [0.5]]])
-    accuracies, steps = np.array([[[0.5], [0.9], [0.5], [0.4]]]), np.array([1, 3, 1, 3])
+    some = np.array([[[0.5], [0.3], [0.6], [0.5]]])
+    accuracies, steps = np.array([[[0.5], [0.9], [0.5], [0.4]]]), np.array([1, 3, 2, 4])
     sizes = np.array([50, 50, 1000, 1000])
-    assert search.ruined(few_steps, accuracies, np.array([1, 3, 2, 4])).sum() == 1
-    assert not search.ruined(few_steps, accuracies, steps, sizes).any()
+    assert search.ruined(some, accuracies, steps).sum() == 1
+    assert not search.ruined(some, accuracies, steps, sizes).any()
 
 
 def test_frozen_tries_are_never_chosen():
