@@ -154,7 +154,7 @@ def _demands(variables):
     for v, C in (("Ct", Ct), ("Cv", Cv)):
         bad = ~np.isin(C, (0, 1)).all(axis=0) | (C.sum(axis=0) != 1)
         must = f"{v} must be one-hot (each column a single 1, else 0)"
-        first = f"the first is column {bad.argmax() + 1}"
+        first = f"the first is column {bad.argmax() + 1} of {C.shape[1]}"
         yield not bad.any(), f"{must}, found {bad.sum()} columns that are not, {first}."
     for both, a, b in (("Yt and Ct", Yt, Ct), ("Yv and Cv", Yv, Cv)):
         must, n, m = f"{both} must have equally many columns", a.shape[1], b.shape[1]

@@ -19,7 +19,8 @@ def programs(function, state, X, C, batch):
     try:
         return Programs(function, state, X, C, batch)
     except UnknownError as error:
-        say(f"the compiled engine does not do {error}")
+        if str(error):
+            say(f"the compiled engine does not do {error}")
         return None
     except Exception as error:  # whatever is wrong with the function, NumPy says best
         say(f"the compiled engine cannot record it ({type(error).__name__}: {error})")

@@ -92,13 +92,16 @@ def standardise(dataset):
 
     Stable rates fall with the squared length, and tests of derivatives end where scores
     are huge. So samples whose root mean square length lies outside of LENGTHS are moved
-    and scaled, by what is found in training; a constant feature becomes 0.
+    and scaled, by what is found in training; a constant feature becomes 0. A tenth of
+    the range counts as deviation at least, lest a feature that is seldom different from
+    its usual value outweigh all others.
     """
     Y, (low, high) = dataset.Yt.astype(float), LENGTHS
     if low <= np.sqrt(np.mean(np.sum(Y**2, axis=0))) <= high:
         return dataset
-    mean, sd = Y.mean(axis=1, keepdims=True), Y.std(axis=1, keepdims=True)
-    sd[np.ptp(Y, axis=1) == 0] = np.inf
+    mean, spread = Y.mean(axis=1, keepdims=True), np.ptp(Y, axis=1, keepdims=True)
+    sd = np.maximum(Y.std(axis=1, keepdims=True), spread / 10)
+    sd[spread == 0] = np.inf
     Yt, Yv = (np.float32((X - mean) / (sd * np.sqrt(len(Y)))) for X in (Y, dataset.Yv))
     return replace(dataset, Yt=Yt, Yv=Yv, standardised=True)
 

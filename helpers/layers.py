@@ -53,12 +53,14 @@ class Identity:
 
 
 def instance(what, given, default):
-    """Return what is given, a default() if None; raise TypeError if it is no function.
+    """Return what is given, or default() if None; raise TypeError for a class.
 
-    A class is none either: it must be called first.
+    And for what lacks a method of the default: a bare function has no derivative.
     """
     given = default() if given is None else given
-    if isinstance(given, type) or not callable(given):
+    methods = [name for name in vars(default) if not name.startswith("__")]
+    lacks = not all(hasattr(given, name) for name in ("__call__", *methods))
+    if isinstance(given, type) or lacks:
         name = getattr(given, "__name__", default.__name__)
         raise TypeError(f"{what} = {given!r}: give an instance, such as {name}()")
     return given

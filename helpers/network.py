@@ -12,7 +12,7 @@ from itertools import count, pairwise
 import numpy as np
 
 import engine
-from helpers.layers import instance
+from helpers.layers import Layer, instance
 from helpers.losses import CrossEntropy, softmax
 
 CHUNK = 512  # samples that a compiled network judges at a time
@@ -34,6 +34,12 @@ class Network:
         """
         if not layers:
             raise ValueError("a network needs a layer: the list of layers is empty")
+        for number, layer in enumerate(layers, start=1):
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"layer {number} is {layer!r}: give an instance of a class that "
+                    "inherits from helpers.layers.Layer"
+                )
         for number, (a, b) in enumerate(pairwise(layers), start=1):
             if a.outputs != b.inputs:
                 raise ValueError(
@@ -206,6 +212,12 @@ class Network:
             name, blocks = f"layer {number} ({kind(layer)})", self._blocks[number - 1]
             X, k = forward_in_words(name, layer, X, *blocks)
             kept.append((name, layer, k, blocks))
+        value = np.shape(self.loss(X, C))
+        if value != X.shape[:-2]:
+            raise ValueError(
+                f"the loss of scores {X.shape} has the shape {value}, expected "
+                f"{X.shape[:-2]}: one number for each replica"
+            )
         dX = self.loss.gradient(X, C)
         expect("the gradient of the loss", dX, X.shape)
         for name, layer, k, blocks in reversed(kept):

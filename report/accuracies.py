@@ -50,9 +50,10 @@ def sampling_error(dataset, accuracy):
 
     An accuracy p (in %) seen on m validation samples is known to ± 1.96 √(p(1 − p)/m):
     other validation samples would change it by as much, however many seeds there are.
+    It is 3/m at least: as many errors may stay unseen where all m answers are right.
     """
-    p = np.clip(np.asarray(accuracy) / 100, 0, 1)
-    return 100 * 1.96 * np.sqrt(p * (1 - p) / dataset.Yv.shape[-1])
+    p, m = np.clip(np.asarray(accuracy) / 100, 0, 1), dataset.Yv.shape[-1]
+    return 100 * np.maximum(1.96 * np.sqrt(p * (1 - p) / m), 3 / m)
 
 
 def leads(found, pairs, comparisons):

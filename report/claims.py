@@ -133,7 +133,7 @@ def within(values, bound, comparisons=1):
 
 
 def below(low, high, limit):
-    """Return if an interval lies below a limit: None if the limit lies inside it."""
+    """Return if an interval lies below a limit, or ends there; None if it is inside."""
     if high <= limit or low > limit:
         return bool(high <= limit)
     return None

@@ -132,6 +132,7 @@ def compile_report(report, chapters, others=(), **inputs):
     lists = {"chapters": paths, "others": [Path(path).resolve() for path in others]}
     lists["notebooks"] = [path for path in made_of if path.exists()]
     given = {name: json.dumps([*map(str, some)]) for name, some in lists.items()}
+    require_own_names(report, paths)
     try:
         pdf = typst.compile(
             HERE / "report.typ",
@@ -145,6 +146,18 @@ def compile_report(report, chapters, others=(), **inputs):
     except typst.TypstError as error:
         sys.exit(f"{report} not written: {explain(error, paths)}")
     files.write(report, pdf)
+
+
+def require_own_names(report, chapters):
+    """Exit with one line if two notebooks show a figure or table of one name."""
+    shown = {}
+    for path in chapters:
+        found = re.findall(r"^<(\w+)>$", path.read_text("utf-8"), re.MULTILINE)
+        for name in dict.fromkeys(found):
+            if name in shown:
+                both = f"{shown[name]}.ipynb and {path.stem}.ipynb both show {name}"
+                sys.exit(f"{report} not written: {both}: rename one of them")
+            shown[name] = path.stem
 
 
 def explain(error, chapters):
@@ -176,13 +189,12 @@ def unknown(text):
 
 
 def find(text, chapters):
-    """Name the notebook and cell whose chapter contains a text, if one does."""
+    """Name the notebooks and cells whose chapters contain a text."""
+    found = []
     for path in chapters:
         lines = path.read_text("utf-8").replace("\\\\", "\\").splitlines()
-        for number, line in enumerate(lines, 1):
-            if text in line:
-                return place(path, number)
-    return ""
+        found += [place(path, n) for n, line in enumerate(lines, 1) if text in line]
+    return " or ".join(one.removesuffix(": ") for one in found) + ": " * bool(found)
 
 
 def place(path, line):

@@ -126,6 +126,16 @@ def test_samples_of_another_length_are_standardised(reading):
         assert one.source.startswith("user's file ToyData.mat, standardised, best")
 
 
+def test_a_pixel_that_is_seldom_lit_does_not_outweigh_all_others(reading):
+    dark = np.zeros((100, 1000), np.uint8)
+    dark[:99] = 100 * (np.arange(1000) % np.arange(2, 101)[:, None] == 0)
+    dark[99, 0] = 255
+    classes = np.eye(2)[:, np.arange(1000) % 2]
+    one = reading(mat({"Yt": dark, "Ct": classes, "Yv": dark, "Cv": classes}))
+    assert "standardised" in one.source
+    assert abs(one.Yt).max() <= 1  # 10 deviations / √100
+
+
 def test_what_only_matlab_writes(reading):
     """The other order of bytes, names in UTF-8, and tables or strings, here `Yt`."""
 

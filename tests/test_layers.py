@@ -1,5 +1,7 @@
 """Layers: values against plain loops, derivatives against helpers.checks."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -131,9 +133,11 @@ def test_activations_are_tanh_and_relu_and_tanh_is_the_default():
 
 
 @pytest.mark.parametrize("layer", [HiddenLayer, ResNetLayer])
-@pytest.mark.parametrize(("given", "meant"), [(ReLU, "ReLU"), ("tanh", "Tanh")])
+@pytest.mark.parametrize(
+    ("given", "meant"), [(ReLU, "ReLU"), ("tanh", "Tanh"), (np.tanh, "tanh")]
+)
 def test_an_activation_that_is_no_instance_is_named(layer, given, meant):
-    said = f"^activation = {given!r}: give an instance, such as {meant}"
+    said = f"^activation = {re.escape(repr(given))}: give an instance, such as {meant}"
     with pytest.raises(TypeError, match=said):
         layer(3, 4, given)
 

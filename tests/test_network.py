@@ -1,6 +1,7 @@
 """Networks: the whole gradient for every depth and kind, and the book-keeping."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,19 +111,35 @@ def test_a_seed_draws_what_its_generator_draws():
 
 
 def test_losses_and_samples_that_misfit_are_named(draw):
-    layers, (X, C) = [OutputLayer(4, 3)], draw(features=4)
-    for loss in (CrossEntropy, "mse"):
-        with pytest.raises(TypeError, match=r"^loss = .*instance, such as CrossEnt"):
+    layers, (X, C) = [OutputLayer(3, 4)], draw()
+    for loss in (CrossEntropy, "mse", lambda Z, C: 0.0):
+        with pytest.raises(TypeError, match=r"^loss = .*give an instance, such as"):
             Network(layers, loss=loss)
     network = Network(layers, 0)
     for use in (network.value, network.gradient):
         with pytest.raises(ValueError, match=r"^X .*samples belong in columns"):
-            use(X[:, :7].T, C[:, :7])
+            use(X.T, C)
         with pytest.raises(ValueError, match=r"^C of shape \(\d+,\) is not"):
             use(X, C.argmax(axis=0))
 
 
-def test_a_network_needs_a_layer():
+class Columns(LeastSquares):
+    """One number for each sample."""
+
+    def __call__(self, Z, C):
+        return ((Z - C) ** 2).sum(axis=-2)
+
+
+def test_a_loss_of_more_than_one_number_is_named(draw):
+    network = Network([OutputLayer(3, 4)], 0, loss=Columns())
+    with pytest.raises(ValueError, match=r"^the loss of scores \(4, .* one number"):
+        network.check_gradients(*draw())
+
+
+def test_a_network_needs_layers():
+    for wrong in (OutputLayer, SimpleNamespace(inputs=3, outputs=2, shapes={})):
+        with pytest.raises(TypeError, match=r"^layer 2 is .*inherits from .*Layer$"):
+            Network([OutputLayer(4, 3), wrong], 0)
     with pytest.raises(ValueError, match=r"^a network needs .*list of layers is empty"):
         Network([], np.random.default_rng(0))
 

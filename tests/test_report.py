@@ -461,7 +461,7 @@ WIDE = "|x" * 40 + "|\n" + "|-" * 40 + "|"
     [
         (f"$${'x+' * 90}x$$", "1_x.ipynb, cell 2: equation wider than the text: x"),
         (
-            "|x" * 40 + "|\n" + "|-" * 40 + "|",
+            WIDE,
             "1_x.ipynb, cell 2: table wider than the text: .x., .x.",
         ),
         ("Figure `nowhere`", "1_x.ipynb, cell 2: .*label `<nowhere>` does not exist"),
@@ -478,6 +478,20 @@ def test_what_cannot_be_set_names_its_cell_and_keeps_the_old_report(
     with pytest.raises(SystemExit, match=reason):
         compile_report(old, [chapter])
     assert old.read_bytes() == b"old"
+
+
+def test_copies_and_tables_of_one_head_are_named_with_every_notebook(tmp_path):
+    for name in ("1_x", "1_x-Copy1"):
+        (tmp_path / f"{name}.typ").write_text("// cell 1\n= T\n<line>\n")
+    told = r"not written: 1_x-Copy1\.ipynb and 1_x\.ipynb both show line: rename"
+    with pytest.raises(SystemExit, match=told):
+        compile_report(tmp_path / "r.pdf", sorted(tmp_path.glob("*.typ")))
+    for name in ("1_x", "1_x-Copy1"):
+        source = typst(markdown("# T"), markdown(WIDE), name=name)
+        (tmp_path / f"{name}.typ").write_text(source)
+    told = r": 1_x-Copy1\.ipynb, cell 2 or 1_x\.ipynb, cell 2: table wider"
+    with pytest.raises(SystemExit, match=told):
+        compile_report(tmp_path / "r.pdf", sorted(tmp_path.glob("*.typ")))
 
 
 def test_the_notebooks_are_attached(tmp_path, monkeypatch):
