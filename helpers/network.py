@@ -46,7 +46,8 @@ class Network:
                     f"layer {number} ({kind(a)}) has {a.outputs} outputs, but "
                     f"layer {number + 1} ({kind(b)}) takes {b.inputs} inputs"
                 )
-        self.layers, self.loss = list(layers), instance("loss", loss, CrossEntropy)
+        self.layers = list(layers)
+        self.loss = instance("loss", loss, CrossEntropy, "gradient")
         self.shapes = [shape for layer in layers for shape in layer.shapes.values()]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         if rng is not None:
