@@ -708,6 +708,7 @@ def test_what_loses_complex_numbers_is_refused_as_analytic(sigma, g):
     x = 1 + rng(1).random(40)
     taylor, step = gradient(f, x, g(x))
     assert (taylor.verdict, step.verdict) == ("pass", "refused")
+    assert step.kind == "complex step"
     assert "analytic=False is meant" in step.reason
     assert "FAIL" in verdicts(gradient(f, x, (1 + 1e-6) * g(x)))
     assert verdicts(gradient(f, x, g(x), False)) == {"pass"}
