@@ -185,7 +185,9 @@ class Tape:
     def multiply(self, value, X, Y, c):
         """Note a product with a column added, in the form that fits its order."""
         sizes = sorted((*X.shape, *Y.shape[1:]))
-        if X.ndim != 2 or Y.ndim != 2 or prod(sizes[:2]) > LARGEST:
+        if X.ndim != 2 or Y.ndim != 2:
+            raise UnknownError(f"products of the shapes {X.shape} and {Y.shape}")
+        if prod(sizes[:2]) > LARGEST:
             raise UnknownError  # NumPy is faster at products as large as these
         (_, of_X), (down, across) = self.place(X)[2], self.place(Y)[2]
         column = Y.shape[1] == 1

@@ -88,7 +88,7 @@ def load_all(folder=DATA):
 
 
 def standardise(dataset):
-    """Give samples far from length 1 features of mean 0 and deviation 1/√features.
+    """Give samples far from length 1 features of mean 0, deviation ≤ 1/√features.
 
     Stable rates fall with the squared length, and tests of derivatives end where scores
     are huge. So samples whose root mean square length lies outside of LENGTHS are moved

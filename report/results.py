@@ -191,9 +191,9 @@ def datasets(data, name):
     """
     frame = pd.DataFrame([{"dataset": d.name} | d.summary for d in data.values()])
     ceiling = frame.pop("best possible accuracy")
-    files = {True: "file, standardised", False: "file"}
+    own = {True: "file, standardised", False: "file"}
     frame["source"] = [
-        files[d.standardised] if d.seed is None else f"seed {d.seed}"
+        own[d.standardised] if d.seed is None else f"seed {d.seed}"
         for d in data.values()
     ]
     frame.columns = frame.columns.str.removesuffix(" samples")
