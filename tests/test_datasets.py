@@ -117,7 +117,7 @@ def test_samples_of_another_length_are_standardised(reading):
         assert "standardised" not in one.source
     for factor, shift in ((60, 127), (1, 2000), (1e-4, 0), (1e30, 0)):
         Yt, Yv = usual * factor + shift, usual[:, 3:9] * factor + shift
-        Yt[1] = Yv[1] = shift
+        Yt[1], Yv[1] = shift, shift + factor  # constant in training
         one = reading(mat(toy(Yt=Yt, Yv=Yv)))
         assert np.allclose(one.Yt.mean(axis=1), 0, atol=1e-4)
         assert np.allclose(one.Yt.std(axis=1) * np.sqrt(3), [1, 0, 1], atol=1e-4)

@@ -338,6 +338,11 @@ def test_wide_layers_are_left_to_numpy_whatever_the_batch(monkeypatch):
         network = Network(layers, RNG(0))
         assert bool(network.recorded(X, C).programs) == (n <= 64)
     assert said == []  # NumPy is the faster one here
+    theta = np.ones(2, np.float32)
+    assert not engine.programs(lambda v, X, C: [(v @ X).sum()], [theta], X, C, 500)
+    assert said == [
+        "the compiled engine does not do products of the shapes (2,) and (2, 500)"
+    ]
 
 
 def test_a_single_network_may_judge_samples_of_many_replicas_and_in_float64(draw):
