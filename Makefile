@@ -18,7 +18,7 @@ ifndef inner
 .NOTPARALLEL:
 endif
 jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,--jobs=2)
-alone = $(with_python) $(PYTHON) report/lock.py
+alone = $(with_python) $(PYTHON) typeset/lock.py
 build = $(alone) $(MAKE) --no-print-directory $(jobs) inner=yes
 setup = +@$(MAKE) --no-print-directory --question $(1) || { $(build) --silent $(1); }
 
@@ -44,7 +44,7 @@ lab:  ## open JupyterLab on the notebooks
 	  --LabApp.default_url=/lab/tree/notebooks/1_softmax_gradient_test.ipynb \
 	  --LabApp.extension_manager=readonly --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	  --ServerApp.contents_manager_class=report.lab.Contents \
+	  --ServerApp.contents_manager_class=playground.lab.Contents \
 	  --KernelManager.transport_encryption=auto
 
 browser:  ## run the notebooks and the playground in Chromium, leave screenshots
@@ -53,11 +53,11 @@ browser:  ## run the notebooks and the playground in Chromium, leave screenshots
 
 moving:  ## train a network and make the README's moving picture of it
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m report.moving
+	@$(bin)/python -m playground.moving
 
 strip:  ## clear the notebooks' outputs, as they are committed
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m report.strip
+	@$(bin)/python -m typeset.strip
 
 data:  ## draw the three datasets again (never over your own files)
 	$(call setup,$(VENV)/.installed)
@@ -109,7 +109,7 @@ lock:  ## resolve the requirements into lock files again
 
 clean:  ## remove what was built, except both PDFs, figures/ and .venv
 	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
-	@find $(wildcard data engine helpers report tests benchmarks) -name __pycache__ -prune -exec rm -rf {} +
+	@find $(wildcard data engine helpers playground report tests typeset benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
 
@@ -157,8 +157,9 @@ executed = $(patsubst notebooks/%,$(built)/executed/%,$(1))
 typeset = $(patsubst notebooks/%.ipynb,$(built)/chapters/%.typ,$(1))
 
 # What a notebook may import, and what turns it, executed, into pages.
-typesetting := $(addprefix report/,__main__.py exporter.py markdown.py outputs.py report.lua report.typ)
-imported := $(filter-out $(typesetting),$(wildcard report/*.* helpers/*.py data/*.py engine/*.py))
+typesetting := $(filter-out %execute.py %lock.py %strip.py,$(wildcard typeset/*.*))
+imported := typeset/execute.py $(wildcard report/*.* playground/*.py helpers/*.py \
+  helpers/backstage/*.py data/*.py engine/*.py)
 
 # Notebook 6 reads what notebook 5 hands over; where that is lost, 5 is executed again.
 # The supplement goes on from the chapters.
@@ -179,24 +180,24 @@ endif
 
 $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(imported) build/data.sum
 	@echo "executing $<"
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to report.execute.Executed \
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.execute.Executed \
 	  --KernelManager.transport_encryption=auto \
 	  --output-dir $(built)/part/$(*D) $<
 	@mkdir -p $(@D) && mv $(built)/part/$*.ipynb $@
 
 $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to report.exporter.TypstExporter \
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.exporter.TypstExporter \
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
-$(report): $(giving) $(call typeset,$(chapters)) report/report.typ
-	@$(bin)/python -m report $@ $(call typeset,$(chapters))
+$(report): $(giving) $(call typeset,$(chapters)) typeset/report.typ
+	@$(bin)/python -m typeset $@ $(call typeset,$(chapters))
 	@echo "wrote $@"
 
 $(built)/executed/supplement/5_speed.ipynb: $(wildcard figures/benchmark*)
 
-$(supplement): $(call typeset,$(chapters) $(extra)) report/report.typ
-	@$(bin)/python -m report $@ $(call typeset,$(chapters) $(extra))
+$(supplement): $(call typeset,$(chapters) $(extra)) typeset/report.typ
+	@$(bin)/python -m typeset $@ $(call typeset,$(chapters) $(extra))
 	@echo "wrote $@"
 
 .PRECIOUS: $(built)/executed/%.ipynb $(built)/chapters/%.typ

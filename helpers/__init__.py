@@ -5,9 +5,8 @@ are replicas, so that the same lines train one network or a stack of seeds. `X` 
 samples, `C` their one-hot classes, `m` is the number of samples.
 
 Read the modules in the order of the lessons: `datasets`, `losses`, `layers`, `network`,
-`progress`, `sgd`, `thresholds`, `checks`, `mistakes`, `parallel`, `experiments`,
-`search`; each imports only from those before it, and from the rooms `data` and
-`engine`.
+`sgd`, `thresholds`, `checks`, `mistakes`, `experiments`; each imports only from those
+before it, from `backstage`, which they lean on, and from the rooms `data` and `engine`.
 """
 
 __version__ = "1.0"

@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 import engine
 from helpers import sgd
+from helpers.backstage.parallel import perform_jobs
+from helpers.backstage.progress import follow, status
 from helpers.datasets import subsample
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network
-from helpers.parallel import perform_jobs
-from helpers.progress import follow, status
 
 WIDTH = 10
 FAILED = 0.2  # of the training samples: what a failed replica lacks to the median

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 import engine
+from helpers.backstage.progress import Watch, bar
 from helpers.network import Network
-from helpers.progress import Watch, bar
 
 
 class DivergenceError(ArithmeticError):

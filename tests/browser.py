@@ -21,7 +21,8 @@ import websocket
 
 ROOT = Path(__file__).parent.parent
 SHOTS = ROOT / "build" / "browser"
-COPIED = ("notebooks", "helpers", "report", "data", "engine", "figures")
+ROOMS = ("data", "engine", "helpers", "playground", "report", "typeset")
+COPIED = ("notebooks", *ROOMS, "figures")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = "--window-size=1400,1000"
 PATIENCE = 300  # seconds for a notebook
@@ -154,7 +155,7 @@ def served(folder):
             *("--allow-root", "--IdentityProvider.token=", "--log-level=ERROR"),
             *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"),
             "--KernelManager.transport_encryption=auto",
-            "--ServerApp.contents_manager_class=report.lab.Contents",
+            "--ServerApp.contents_manager_class=playground.lab.Contents",
         ],
         cwd=folder,
         env=os.environ | {"QUICK": "1", "PYTHONPATH": str(folder)},

@@ -32,7 +32,9 @@ COPIED = (
     "data",
     "engine",
     "helpers",
+    "playground",
     "report",
+    "typeset",
 )
 HERE = "this machine"
 WORDS = {True: "holds", False: "does not hold", None: "undecided"}

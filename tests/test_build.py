@@ -24,7 +24,7 @@ def execute(path, folder):
     return subprocess.run(
         [
             *(sys.executable, "-m", "nbconvert", "--log-level=ERROR"),
-            *("--to", "report.execute.Executed", "--output-dir", folder),
+            *("--to", "typeset.execute.Executed", "--output-dir", folder),
             "--KernelManager.transport_encryption=auto",
             path,
         ],
@@ -100,13 +100,13 @@ if "pytest" in words:
 if "--output-dir" in words:  # nbconvert
     name = Path(words[-1]).stem
     Path("order").open("a").write(name + "\\n")
-    kind = "ipynb" if "report.execute.Executed" in words else "typ"
+    kind = "ipynb" if "typeset.execute.Executed" in words else "typ"
     written = [Path(words[words.index("--output-dir") + 1]) / f"{{name}}.{{kind}}"]
     if name.startswith("5") and kind == "ipynb":
         time.sleep(0.5)
         figures = "build/quick/figures" if "quick" in str(written[0]) else "figures"
         written += [Path(figures) / f"{{n}}.csv" for n in ("chosen", "five_seeds")]
-else:  # python -m report FILE ...
+else:  # python -m typeset FILE ...
     written = [Path(words[2])]
 for path in written:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +122,14 @@ def copy(tmp_path):
     locks = ("requirements.lock", "tests/requirements.lock")
     handed = ("figures/chosen.csv", "figures/five_seeds.csv", "benchmarks/x.py")
     modules = ["helpers/layers.py"]
-    modules += [f"report/{path.name}" for path in (ROOT / "report").glob("*.*")]
+    rooms = [
+        path for room in ("report", "typeset") for path in (ROOT / room).glob("*.*")
+    ]
+    modules += [path.relative_to(ROOT) for path in rooms]
     for name in (*notebooks, *locks, *handed, *modules, ".venv/.installed"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    for name in ("Makefile", "report/lock.py"):
+    for name in ("Makefile", "typeset/lock.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("python", "jupyter"):
@@ -256,7 +259,7 @@ def test_a_supplement_is_made_after_the_chapters(copy):
     [
         ("helpers/layers.py", 6),
         ("report/claims.py", 6),
-        ("report/report.typ", 0),
+        ("typeset/report.typ", 0),
         ("notebooks/2_sgd.ipynb", 1),
         ("notebooks/5_five_architectures.ipynb", 2),
     ],
@@ -293,7 +296,7 @@ def places(commands):
 
 def test_a_quick_report_is_built_in_a_folder_of_its_own(told):
     commands = told("QUICK=1")
-    assert "report build/quick/report.pdf build/quick/chapters/" in commands
+    assert "typeset build/quick/report.pdf build/quick/chapters/" in commands
     written = places(commands)
     assert len(written) > 20
     assert [path for path in written if not path.startswith("build/quick/")] == []
@@ -302,7 +305,7 @@ def test_a_quick_report_is_built_in_a_folder_of_its_own(told):
 
 def test_a_quick_report_is_the_full_one_in_another_folder(told):
     commands = told()
-    assert "report report.pdf build/chapters/" in commands
+    assert "typeset report.pdf build/chapters/" in commands
     assert "quick" not in commands
     moved = commands.replace("build/", "build/quick/")
     moved = re.sub(r"(?<![\w/])report\.pdf", "build/quick/report.pdf", moved)

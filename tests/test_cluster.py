@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from helpers import experiments, layers, parallel
+from helpers import experiments, layers
+from helpers.backstage import parallel
 from helpers.experiments import Run, perform_all, run_all
 
 RUNS = [

@@ -14,7 +14,7 @@ from helpers import sgd
 from helpers.datasets import Dataset
 from helpers.layers import HiddenLayer, OutputLayer, ReLU
 from helpers.network import Network
-from report import live
+from playground import live
 
 ROOT = Path(__file__).parent.parent
 

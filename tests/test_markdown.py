@@ -8,8 +8,8 @@ import nbformat.v4 as nbf
 import pytest
 from PIL import Image
 
-from report.exporter import TypstExporter
-from report.markdown import protect
+from typeset.exporter import TypstExporter
+from typeset.markdown import protect
 
 
 def formulas(text):

@@ -13,7 +13,9 @@ import nbformat.v4 as nbf
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from report import claims, lab, strip
+from playground import lab
+from report import claims
+from typeset import strip
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -151,7 +153,7 @@ def definitions(python):
 
 
 def test_nothing_of_helpers_and_report_is_defined_again():
-    modules = [p for room in ("helpers", "report") for p in (ROOT / room).glob("*.py")]
+    modules = [p for room in ("helpers", "report") for p in (ROOT / room).rglob("*.py")]
     trees = [ast.parse(path.read_text("utf-8")) for path in modules]
     ours = {n.name for tree in trees for n in tree.body if hasattr(n, "name")}
     assert "softmax" in ours

@@ -3,7 +3,7 @@
 import nbformat.v4 as nbf
 import pytest
 
-from report.outputs import LONGEST, printable, terminal
+from typeset.outputs import LONGEST, printable, terminal
 
 CELL = "1_x.ipynb, cell 2"
 

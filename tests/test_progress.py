@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from helpers import progress
+from helpers.backstage import progress
 from helpers.experiments import Run, perform_all
 
 

@@ -62,8 +62,8 @@ def test_links_point_to_files(path):
 
 
 def test_layout_names_every_module():
-    folders = [ROOT / room for room in ("data", "engine", "helpers", "report")]
-    modules = {p.stem for folder in folders for p in folder.glob("[a-z]*.py")}
+    rooms = ("data", "engine", "helpers", "playground", "report", "typeset")
+    modules = {p.stem for room in rooms for p in (ROOT / room).rglob("[a-z]*.py")}
     assert modules <= set(
         re.findall(r"`([a-z]+)`", README.split("## How the code is laid out")[1])
     )

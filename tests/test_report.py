@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from nbconvert.nbconvertapp import NbConvertApp
 from pypdf import PdfReader
 
-from report import claims, exporter, files, results
-from report.exporter import TypstExporter, compile_report
+from report import claims, files, results
 from report.figures import Picture
+from typeset import exporter
+from typeset.exporter import TypstExporter, compile_report
 
 MARGIN = 2.4 * 72 / 2.54
 
@@ -128,7 +129,7 @@ def folder(tmp_path_factory):
     for name, nb in (("1_softmax", FIRST), ("2_descent", SECOND)):
         (root / f"{name}.ipynb").write_text(nbf.writes(nb), "utf-8")
     NbConvertApp.clear_instance()
-    to = ["--to=report.exporter.TypstExporter", f"--output-dir={root / 'chapters'}"]
+    to = ["--to=typeset.exporter.TypstExporter", f"--output-dir={root / 'chapters'}"]
     paths = map(str, sorted(root.glob("*.ipynb")))
     NbConvertApp.launch_instance([*to, "--log-level=ERROR", *paths])
     compile_report(root / "report.pdf", chapters(root))
@@ -268,8 +269,8 @@ def test_the_command_knows_both_documents(monkeypatch, path, quick, given):
     monkeypatch.setattr(
         exporter, "compile_report", lambda *args, **more: called.extend([*args, more])
     )
-    monkeypatch.setattr("sys.argv", ["report", path, *words])
-    runpy.run_module("report", run_name="__main__")
+    monkeypatch.setattr("sys.argv", ["typeset", path, *words])
+    runpy.run_module("typeset", run_name="__main__")
     assert called == [path, *given]
 
 

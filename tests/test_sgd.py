@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from helpers import sgd
+from helpers.backstage.progress import Watch
 from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import LeastSquares
 from helpers.network import Network
-from helpers.progress import Watch
 
 
 def rngs(*seeds):

@@ -1,4 +1,4 @@
-"""`python -m report.strip` clears the notebooks of what a session leaves in them.
+"""`python -m typeset.strip` clears the notebooks of what a session leaves in them.
 
 Outputs, execution counts, and metadata that differ from one computer to the next go;
 source code, captions, tags and authors stay.
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nbformat
 
+from playground.lab import KERNEL
 from report.files import ROOT, write
-from report.lab import KERNEL
 
 KEPT = ("jupyter", "tags")  # of a cell's metadata
 

@@ -1,5 +1,5 @@
 -- Pandoc filter: the cells of an executed notebook become a chapter of report.typ.
--- Markdown arrives as it was written, but for its formulas, which `report.markdown` has
+-- Markdown arrives as it was written, but for its formulas, which `typeset.markdown` has
 -- made spans of hexadecimal digits. A cell that cannot be typeset stops the conversion
 -- with "cell N: reason".
 

@@ -23,8 +23,8 @@ from nbconvert.exporters import Exporter
 from traitlets.config import Config
 
 from report import files
-from report.markdown import protect
-from report.outputs import printable
+from typeset.markdown import protect
+from typeset.outputs import printable
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"

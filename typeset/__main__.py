@@ -1,4 +1,4 @@
-"""`python -m report report.pdf build/chapters/*.typ` binds the chapters.
+"""`python -m typeset report.pdf build/chapters/*.typ` binds the chapters.
 
 A PDF called supplement.pdf is bound as the second of the two documents, of the chapters
 in a folder called supplement; its last pages list the claims of the other ones too.
@@ -7,11 +7,11 @@ in a folder called supplement; its last pages list the claims of the other ones 
 import sys
 from pathlib import Path
 
-from report.exporter import compile_report
 from report.files import QUICK
+from typeset.exporter import compile_report
 
 if len(sys.argv) < 3:
-    sys.exit("usage: python -m report REPORT.pdf CHAPTER.typ ...")
+    sys.exit("usage: python -m typeset REPORT.pdf CHAPTER.typ ...")
 path, *chapters = sys.argv[1:]
 marks = {"quick": "yes"} if QUICK else {}
 others = []

@@ -10,7 +10,7 @@ import sys
 
 from nbconvert.filters import strip_ansi
 
-from report.markdown import protect
+from typeset.markdown import protect
 
 PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
 TEXTS = ("text/markdown", "text/html", "text/latex", "text/plain")

@@ -1,4 +1,4 @@
-"""`python -m report.moving` makes figures/learning.gif: a network while it learns.
+"""`python -m playground.moving` makes figures/learning.gif: a network while it learns.
 
 Every frame is what `Live` shows of a real training, one epoch after the other.
 """
@@ -11,8 +11,8 @@ from PIL import Image
 from helpers import datasets, sgd
 from helpers.experiments import ARCHITECTURES
 from helpers.network import Network
+from playground.live import Live
 from report import files
-from report.live import Live
 
 DATASET, NETWORK, EPOCHS = "SwissRoll", "2 hidden + 1 ResNet", 60
 COLOURS, PAUSE = 48, 120  # milliseconds from frame to frame

@@ -1,0 +1,1 @@
+"""Backstage: what the lesson leans on, and need not be read with it."""

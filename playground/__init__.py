@@ -1,0 +1,1 @@
+"""The playground: a network seen while it learns, and how JupyterLab is opened."""
