@@ -1,14 +1,16 @@
-"""`make reference`: the README's table and data/reference.csv from a full report.
+"""`make reference`: README's table and picture, data/reference.csv from a full report.
 
-Both are committed, and `make report` leaves them as they are, so that what a run gives
+They are committed, and `make report` leaves them as they are, so that what a run gives
 elsewhere can be compared with them.
 """
 
 from pathlib import Path
 
 import pandas as pd
+import pypdfium2
 
 ROOT = Path(__file__).parent.parent
+HEADING = "## What comes out"
 COLUMNS = ["dataset", "network", "validation", "validation sd", "ceiling"]
 
 
@@ -33,9 +35,15 @@ def rows(frame):
 
 def replaced(readme, lines):
     """Return the README with another table of results."""
-    before, rest = readme.split("## Results", 1)
+    before, rest = readme.split(HEADING, 1)
     table = [line for line in rest.split("\n## ")[0].split("\n") if line[:1] == "|"]
-    return before + "## Results" + rest.replace("\n".join(table), "\n".join(lines), 1)
+    return before + HEADING + rest.replace("\n".join(table), "\n".join(lines), 1)
+
+
+def page_one(report):
+    """Return the first page of a PDF as a picture, as wide as a page of GitHub's."""
+    with pypdfium2.PdfDocument(report) as document:
+        return document[0].render(scale=1.1).to_pil().quantize(16)
 
 
 if __name__ == "__main__":
@@ -47,3 +55,4 @@ if __name__ == "__main__":
     frame.to_csv(ROOT / "data" / "reference.csv", index=False, lineterminator="\n")
     text = replaced(readme.read_text("utf-8"), rows(frame))
     readme.write_text(text, "utf-8")
+    page_one(ROOT / "report.pdf").save(figures / "page_one.png", optimize=True)
