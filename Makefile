@@ -7,8 +7,9 @@ bin := $(VENV)/bin
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
-.PHONY: help report supplement all test lab browser moving strip data bench peers robust reference sabotage mutation lint \
-  format lock clean
+.DEFAULT_GOAL := help
+.PHONY: report supplement all test lab help lint browser robust sabotage mutation bench \
+  format strip clean data moving reference peers lock
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -19,86 +20,97 @@ ifndef inner
 endif
 jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,--jobs=2)
 alone = $(with_python) $(PYTHON) typeset/lock.py
-build = $(alone) $(MAKE) --no-print-directory $(jobs) inner=yes
+build = $(alone) $(PYTHON) typeset/watch.py $(MAKE) --no-print-directory $(jobs) inner=yes
 setup = +@$(MAKE) --no-print-directory --question $(1) || { $(build) --silent $(1); }
 
-help:  ## list the targets (the default)
-	@sed -n 's/^\([a-z]*\): *[^#]*## \(.*\)/  make \1	\2/p' Makefile
+##@ Every day
 
-report:  ## execute the notebooks that changed, write report.pdf (QUICK=1: a short try)
+report:  ## execute what changed, write report.pdf (4 min, then as needed; QUICK=1: 1 min)
 	+@$(build) $(report)
 
-supplement:  ## the same for notebooks/supplement/ and supplement.pdf
+supplement:  ## go on to supplement.pdf (3 min more; QUICK=1: 1 min)
 	+@$(build) $(supplement)
 
-all:  ## both documents
+all:  ## both documents (7 min)
 	+@$(build) $(report) $(supplement)
 
-test:  ## run the tests
+test:  ## run the tests (3 min)
 	$(call setup,$(VENV)/.installed-tests)
 	@$(bin)/python -m pytest
 
-lab:  ## open JupyterLab on the notebooks
+lab:  ## open JupyterLab on the notebooks (at once; LAB=... passes options on)
 	$(call setup,$(VENV)/.installed)
 	@$(bin)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  --LabApp.default_url=/lab/tree/notebooks/1_softmax_gradient_test.ipynb \
 	  --LabApp.extension_manager=readonly --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  --ServerApp.contents_manager_class=playground.lab.Contents \
-	  --KernelManager.transport_encryption=auto
+	  --KernelManager.transport_encryption=auto $(LAB)
 
-browser:  ## run the notebooks and the playground in Chromium, leave screenshots
+help:  ## this list (the default)
+	@awk -F ':  ## ' '/^##@/ {print "\n" substr($$0, 5)} \
+	  /^[a-z]+:  ## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+##@ Checking
+
+lint:  ## check style and formatting (2 s)
+	$(call setup,$(VENV)/.installed-tests)
+	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \
+	  && echo "no lint"
+
+browser:  ## do in Chromium what a student does, leave screenshots (5 min)
 	$(call setup,$(VENV)/.installed)
 	@$(bin)/python tests/browser.py
 
-moving:  ## train a network and make the README's moving picture of it
-	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m playground.moving
-
-strip:  ## clear the notebooks' outputs, as they are committed
-	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m typeset.strip
-
-data:  ## draw the three datasets again (never over your own files)
-	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m data.recipes
-
-bench:  ## time training beside its peers (QUICK=1: a short try)
-	$(call setup,$(VENV)/.installed)
-	@KEEP_FIGURES=1 $(bin)/python -m benchmarks
-
-peers:  ## install the peers of the benchmark
-	$(call setup,$(VENV)/.installed)
-	@$(install) --requirement benchmarks/requirements.txt || $(offline)
-
-robust:  ## compare the verdicts under imitated processors (QUICK=1: a short try)
+robust:  ## compare everything under imitated processors (1 h; QUICK=1: 5 min)
 	$(call setup,$(VENV)/.installed)
 	@$(alone) $(bin)/python tests/robust.py
 
-reference:  ## take the README's table from the figures of a full report
-	$(call setup,$(VENV)/.installed)
-	@$(bin)/python tests/reference.py
-
-sabotage:  ## break the code by a line per threshold, see it noticed
+sabotage:  ## break the code by a line per threshold, see it noticed (1 min)
 	$(call setup,$(VENV)/.installed)
 	@$(bin)/python tests/sabotage.py
 
-mutation:  ## break each line in every way, count what the tests see
+mutation:  ## break each line in every way, count what the tests see (10 min)
 	$(call setup,$(VENV)/.installed-mutation)
 	@rm -rf mutants
 	@OMP_NUM_THREADS=1 $(bin)/mutmut run --max-children 2
 	@$(bin)/python tests/mutation/score.py
 
-lint:  ## check style and formatting
-	$(call setup,$(VENV)/.installed-tests)
-	@$(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check . \
-	  && echo "no lint"
+bench:  ## time training beside its peers (6 min; QUICK=1: 2 min)
+	$(call setup,$(VENV)/.installed)
+	@KEEP_FIGURES=1 $(bin)/python -m benchmarks
 
-format:  ## format the code and mend what ruff can mend
+##@ For those who change it
+
+format:  ## format the code, mend what ruff can mend (1 s)
 	$(call setup,$(VENV)/.installed-tests)
 	@$(bin)/ruff check --quiet --fix . ; $(bin)/ruff format --quiet .
 
-lock:  ## resolve the requirements into lock files again
+strip:  ## clear the notebooks' outputs, as they are committed (1 s)
+	$(call setup,$(VENV)/.installed)
+	@$(bin)/python -m typeset.strip
+
+clean:  ## remove what was built, except both PDFs, figures/ and .venv (1 s)
+	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
+	@find $(wildcard data engine helpers playground report tests typeset benchmarks) -name __pycache__ -prune -exec rm -rf {} +
+
+data:  ## draw the three datasets again, never over your own files (2 s)
+	$(call setup,$(VENV)/.installed)
+	@$(bin)/python -m data.recipes
+
+moving:  ## make README's moving picture (10 s)
+	$(call setup,$(VENV)/.installed)
+	@$(bin)/python -m playground.moving
+
+reference:  ## take README's table and page one from a full report (2 s)
+	$(call setup,$(VENV)/.installed-tests)
+	@$(bin)/python tests/reference.py
+
+peers:  ## install the peers of the benchmark, more than a gigabyte (5 min)
+	$(call setup,$(VENV)/.installed)
+	@$(install) --requirement benchmarks/requirements.txt || $(offline)
+
+lock:  ## resolve the requirements into lock files again (10 s)
 	$(call setup,$(VENV)/.installed-tests)
 	@for folder in . tests tests/mutation; do \
 	  $(bin)/uv pip compile --quiet --universal --python-version 3.11 \
@@ -106,10 +118,6 @@ lock:  ## resolve the requirements into lock files again
 	    $$folder/requirements.txt --output-file $$folder/requirements.lock \
 	    || exit 1; \
 	done
-
-clean:  ## remove what was built, except both PDFs, figures/ and .venv
-	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
-	@find $(wildcard data engine helpers playground report tests typeset benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment -------------------------------------------------------------------
 
@@ -134,8 +142,8 @@ $(VENV)/.installed: requirements.lock
 	@rm -rf $(VENV) && mkdir $(VENV) && touch $(VENV)/.made && $(PYTHON) -m venv $(VENV)
 	@$(install) --require-hashes --requirement requirements.lock || $(offline)
 	@$(install) --no-index --no-deps --no-build-isolation --editable .
-	@mkdir -p $(VENV)/etc/jupyter/labconfig && echo '{"disabledExtensions": \
-	  {"@jupyterlab/apputils-extension:announcements": true}}' \
+	@mkdir -p $(VENV)/etc/jupyter/labconfig
+	@echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' \
 	  >$(VENV)/etc/jupyter/labconfig/page_config.json
 	@touch $@
 
@@ -157,7 +165,7 @@ executed = $(patsubst notebooks/%,$(built)/executed/%,$(1))
 typeset = $(patsubst notebooks/%.ipynb,$(built)/chapters/%.typ,$(1))
 
 # What a notebook may import, and what turns it, executed, into pages.
-typesetting := $(filter-out %execute.py %lock.py %strip.py,$(wildcard typeset/*.*))
+typesetting := $(filter-out %execute.py %lock.py %strip.py %watch.py,$(wildcard typeset/*.*))
 imported := typeset/execute.py $(wildcard report/*.* playground/*.py helpers/*.py \
   helpers/backstage/*.py data/*.py engine/*.py)
 
@@ -179,7 +187,6 @@ $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
 endif
 
 $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(imported) build/data.sum
-	@echo "executing $<"
 	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.execute.Executed \
 	  --KernelManager.transport_encryption=auto \
 	  --output-dir $(built)/part/$(*D) $<
@@ -192,12 +199,10 @@ $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
 # The longest notebook comes first, so that the others run beside it.
 $(report): $(giving) $(call typeset,$(chapters)) typeset/report.typ
 	@$(bin)/python -m typeset $@ $(call typeset,$(chapters))
-	@echo "wrote $@"
 
 $(built)/executed/supplement/5_speed.ipynb: $(wildcard figures/benchmark*)
 
 $(supplement): $(call typeset,$(chapters) $(extra)) typeset/report.typ
 	@$(bin)/python -m typeset $@ $(call typeset,$(chapters) $(extra))
-	@echo "wrote $@"
 
 .PRECIOUS: $(built)/executed/%.ipynb $(built)/chapters/%.typ

@@ -4,11 +4,14 @@ A PDF called supplement.pdf is bound as the second of the two documents, of the 
 in a folder called supplement; its last pages list the claims of the other ones too.
 """
 
+import os
 import sys
+import time
 from pathlib import Path
 
 from report.files import QUICK
 from typeset.exporter import compile_report
+from typeset.watch import clock
 
 if len(sys.argv) < 3:
     sys.exit("usage: python -m typeset REPORT.pdf CHAPTER.typ ...")
@@ -18,4 +21,11 @@ others = []
 if Path(path).stem == "supplement":
     marks["supplement"] = "yes"
     others = [one for one in chapters if Path(one).parent.name != "supplement"]
-compile_report(path, [one for one in chapters if one not in others], others, **marks)
+pages = compile_report(
+    path, [one for one in chapters if one not in others], others, **marks
+)
+spent = time.time() - float(os.environ.get("STARTED", "nan"))  # by watch
+print(
+    f"wrote {Path(path).resolve()}: {pages} pages"
+    + f", {clock(spent)} min" * (spent > 0)
+)

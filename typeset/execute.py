@@ -1,15 +1,19 @@
 """Execute a notebook under nbconvert: show how far it is, say which cell failed."""
 
+import json
 import os
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import NotebookExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 from nbformat.reader import NotJSONError, ValidationError
-from tqdm import tqdm
 from traitlets import default
+
+from report.files import BUILD
 
 
 class Executed(NotebookExporter):
@@ -39,19 +43,21 @@ class Execute(ExecutePreprocessor):
     kernel_name = "python3"
 
     def preprocess(self, nb, resources=None, km=None):
-        """Execute all cells under one bar, which is shown in terminals only."""
+        """Execute all cells, and say how far it is."""
         # Bars of the notebook as text are noise in its outputs; the exporter drops
         # those that are widgets.
         os.environ["TQDM_DISABLE"] = "1"
         os.environ["KEEP_FIGURES"] = "1"  # see report/files.py
         name, folder = resources["metadata"]["name"], resources["metadata"]["path"]
         nb.metadata["folder"] = folder  # pictures are named by their path from there
-        look = {"unit": "cell", "leave": False, "disable": None}
-        with tqdm(total=len(nb.cells), desc=name, **look) as self.bar:
-            return super().preprocess(nb, resources, km)
+        self.pace = Pace(Path(folder, f"{name}.ipynb"), nb.cells)
+        nb, resources = super().preprocess(nb, resources, km)
+        self.pace.end()
+        return nb, resources
 
     def preprocess_cell(self, cell, resources, index):
         """Execute one cell; exit naming notebook, cell and error if it fails."""
+        self.pace.say(index)
         try:
             return super().preprocess_cell(cell, resources, index)
         except CellExecutionError as error:
@@ -59,10 +65,62 @@ class Execute(ExecutePreprocessor):
             self.end(resources, index, f"{error.ename}: {error.evalue}")
         except DeadKernelError:
             self.end(resources, index, "the kernel died: is there too little memory?")
-        finally:
-            self.bar.update()
 
     def end(self, resources, index, reason):
         """Exit with one line that names the notebook and the cell."""
         path = Path(resources["metadata"]["path"], resources["metadata"]["name"])
         sys.exit(f"{path}.ipynb, cell {index + 1}: {reason}")
+
+
+class Pace:
+    """How far a notebook is, in lines that `watch` reads.
+
+    What is left is what the remaining cells took when they were last executed, or,
+    where that is unknown, as long for each as the cells so far took on average.
+    """
+
+    def __init__(self, path, cells):
+        """Say that a notebook begins."""
+        self.path, self.cells, self.start = path, cells, time.monotonic()
+        self.took = durations(BUILD / "executed" / f"{path}".removeprefix("notebooks/"))
+        self.watched = "WATCHED" in os.environ
+        if not self.watched:
+            print(f"executing {path}", flush=True)
+
+    def say(self, done):
+        """Say how many cells are done, and what is left."""
+        if self.watched:
+            left = self.left(done)
+            left = "" if left is None else f", {left:.0f} s left"
+            print(
+                f"executing {self.path}: {done} of {len(self.cells)} cells{left}",
+                flush=True,
+            )
+
+    def left(self, done):
+        """Return the seconds left, or None if nothing tells."""
+        if self.took:
+            return sum(self.took.get(cell.get("id"), 0) for cell in self.cells[done:])
+        spent = time.monotonic() - self.start
+        return spent * (len(self.cells) - done) / done if done else None
+
+    def end(self):
+        """Say that all cells are done, and how long they took."""
+        spent = time.monotonic() - self.start
+        print(
+            f"executed {self.path}: {len(self.cells)} cells, {spent:.0f} s", flush=True
+        )
+
+
+def durations(path):
+    """Return {id of a cell: seconds} of an executed notebook, {} if there is none."""
+    try:
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    found = {}
+    for cell in cells:
+        times = cell["metadata"].get("execution", {}).values()
+        times = sorted(map(datetime.fromisoformat, times))
+        found[cell.get("id")] = (times[-1] - times[0]).total_seconds() if times else 0
+    return found

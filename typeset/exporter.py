@@ -123,8 +123,8 @@ def compile_report(report, chapters, others=(), **inputs):
     `others` are chapters of the other document, whose claims are listed at the end.
     `inputs` are strings for report.typ: `quick` and `supplement`, whatever they say,
     mark a trial and the second of the two documents. The same chapters give the same
-    bytes. Notebooks that chapters were made of are attached. Exits with one line when
-    Typst fails.
+    bytes. Notebooks that chapters were made of are attached. Returns the number of
+    pages; exits with one line when Typst fails.
     """
     paths = [Path(chapter).resolve() for chapter in chapters]
     sources = [files.ROOT / "notebooks", files.ROOT / "notebooks" / "supplement"]
@@ -146,6 +146,7 @@ def compile_report(report, chapters, others=(), **inputs):
     except typst.TypstError as error:
         sys.exit(f"{report} not written: {explain(error, paths)}")
     files.write(report, pdf)
+    return int(re.search(rb"/Type/Pages/Count (\d+)", pdf)[1])
 
 
 def require_own_names(report, chapters):
