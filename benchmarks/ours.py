@@ -8,6 +8,7 @@ import numpy as np
 import engine
 from benchmarks import BATCH, RATE
 from helpers import sgd
+from helpers.backstage import compiled
 from helpers.network import Network
 
 
@@ -22,7 +23,7 @@ class Stack:
         self.data = replace(data, **kinds)
         X, C = self.data.Yt, self.data.Ct
         start = self.own(parameters).astype(self.dtype)
-        self.network = Network(layers).with_parameters(start).recorded(X, C)
+        self.network = compiled.recorded(Network(layers).with_parameters(start), X, C)
         self.steps = sgd.prepare_epoch(self.network, sgd.SGD(RATE), X, C, batch)
 
     def own(self, rows):

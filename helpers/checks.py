@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from helpers.network import backward_in_words, forward_in_words, join, kind
+from helpers.backstage.contracts import Strict, kind, require_layer, require_samples
+from helpers.network import join
 from helpers.thresholds import (
     ALIKE,
     CENTRAL_DIFFERENCE,
@@ -285,13 +286,15 @@ def layer_tests(function, layer, x, rng, analytic=True):
     Raises ValueError if y has not the shape it should, if the backward pass returns not
     one array each, or if the forward pass writes into what it is given.
     """
+    require_layer("the layer", layer)
     arguments = {"x": np.array(x, float)} | {
         block: rng.standard_normal((*x.shape[:-2], *shape)) / np.sqrt(shape[1])
         for block, shape in layer.shapes.items()
     }
     zeros = {block: np.zeros_like(array) for block, array in arguments.items()}
-    y, kept = forward_in_words(kind(layer), layer, *arguments.values())
-    backward_in_words(kind(layer), layer, kept, np.ones_like(y))
+    strict = Strict(layer, kind(layer))
+    y, kept = strict.forward(*arguments.values())
+    strict.arrays(kept, np.ones_like(y))
     results = []
 
     def backward(u, number):
@@ -342,7 +345,7 @@ def network_tests(function, network, X, C, rng, analytic=True):
     transpose of the whole network. A stack of networks needs samples of its own for
     each, X (R, features, m). Raises ValueError when X or C does not fit the network.
     """
-    network.check_samples(X, C)
+    require_samples(network, X, C)
     X, C, flat = (np.array(A, float) for A in (X, C, network.parameters))
     network = network.with_parameters(flat)
     gradient, dX = network.gradients(X, C)

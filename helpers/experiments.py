@@ -5,20 +5,24 @@ Runs are independent, so `run_all` spreads them over all cores, or over the mach
 a cluster; the numbers do not depend on how many there are.
 """
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import cycle, pairwise
-from numbers import Real
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-import engine
 from helpers import sgd
+from helpers.backstage import compiled
+from helpers.backstage.contracts import (
+    one_or_column,
+    rehearse,
+    require_counts,
+    require_functions,
+)
 from helpers.backstage.parallel import perform_jobs
 from helpers.backstage.progress import follow, status
 from helpers.datasets import subsample
@@ -89,8 +93,9 @@ OWN = ("learning_rate", "momentum", "weight_decay")  # what replicas may differ 
 class Run:
     """The settings of one stack of replicas; everything that decides its numbers.
 
-    `seeds` has one entry per replica; rates, momenta and decays are numbers, or tuples
-    with one entry per replica. `record` is that of `helpers.sgd.train`.
+    `seeds` has one entry per replica; rates, momenta and decays are those of SGD:
+    numbers, or tuples with one entry per replica. Another `optimizer` takes its place,
+    and has settings of its own. `record` is that of `helpers.sgd.train`.
     """
 
     dataset: str
@@ -105,6 +110,7 @@ class Run:
     loss: object = CrossEntropy()
     record: object = sgd.evaluation
     every: int = 1
+    optimizer: object = None
 
     def __post_init__(self):
         """Make tuples of sequences; raise ValueError for settings that are none."""
@@ -114,30 +120,30 @@ class Run:
                 f"seeds = {self.seeds!r}: give whole numbers, one for each replica, "
                 "such as (0, 1, 2)"
             )
-        sgd.require_counts(**{name: getattr(self, name) for name in COUNTS})
-        sgd.require_functions(schedule=self.schedule, record=self.record)
-        own = {name: self.finite(name) for name in OWN}
+        require_counts(**{name: getattr(self, name) for name in COUNTS})
+        require_functions(schedule=self.schedule, record=self.record)
+        if self.optimizer and any(getattr(self, n) != getattr(Run, n) for n in OWN):
+            raise ValueError(f"{', '.join(OWN)} are SGD's: give those of the optimizer")
+        own = {name: self.own(name) for name in OWN}
         vars(self).update(own, seeds=tuple(map(int, self.seeds)))  # the rest is frozen
 
-    def finite(self, name):
-        """Return a setting as a float, or as a tuple with one for each replica.
-
-        A float64 scalar of NumPy would turn float32 training into float64. Raises
-        ValueError for what is not a finite number, or one for each.
-        """
+    def own(self, name):
+        """Return a setting of SGD as a float, or as a tuple, one for each replica."""
         value = getattr(self, name)
-        many = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
-        numbers = tuple(value) if many else (value,)
-        if not all(isinstance(one, Real) and math.isfinite(one) for one in numbers):
-            raise ValueError(
-                f"{name} = {value!r}: give a finite number, or one for each replica"
-            )
-        if many and len(numbers) != len(self.seeds):
+        one_or_column(name, value)
+        numbers = np.ravel(value).astype(float).tolist()
+        if np.ndim(value) and len(numbers) != len(self.seeds):
             raise ValueError(
                 f"{name} has {len(numbers)} entries, but there are {len(self.seeds)} "
                 "seeds: one replica has one of each"
             )
-        return tuple(map(float, numbers)) if many else float(value)
+        return tuple(numbers) if np.ndim(value) else numbers[0]
+
+    @property
+    def method(self):
+        """The optimiser: SGD with the settings of this run, unless another is given."""
+        settings = {name: getattr(self, name) for name in OWN}
+        return self.optimizer or sgd.SGD(**settings)
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,20 +223,10 @@ def gradient_norms(network, data, samples=1000):
     equal distances: a file may be sorted by class. Layers without parameters have none.
     """
     some = slice(None, None, -(-data.Yt.shape[-1] // samples))
-    X, C, state = data.Yt[..., some], data.Ct[..., some], [network.parameters]
-    copied = copy.deepcopy(network)  # whose layers may keep what is recorded
-
-    def squares(theta, X, C):
-        own = copied.with_parameters(theta)
-        gradients = own.split(own.gradient(X, C))
-        return [sum((g**2).sum(axis=(-2, -1)) for g in blocks) for blocks in gradients]
-
-    programs = engine.programs(squares, state, X, C, X.shape[-1])
-    order = np.arange(X.shape[-1])
-    found = programs(state, X, C, order) if programs else squares(*state, X, C)
+    squares = compiled.gradient_squares(network, data.Yt[..., some], data.Ct[..., some])
     norms = {
         f"layer {number}": np.sqrt(square)
-        for number, square in enumerate(found, start=1)
+        for number, square in enumerate(squares, start=1)
         if network.layers[number - 1].shapes
     }
     return sgd.evaluation(network, data) | norms
@@ -239,15 +235,12 @@ def gradient_norms(network, data, samples=1000):
 def perform(number, run, layers, data, watch):
     """Train the stack of one run; return its number, parameters and history."""
     network = Network(layers, generators(run.seeds, "weights"), loss=run.loss)
-    names = (*COUNTS, *OWN, "schedule", "record")
+    names = (*COUNTS, "schedule", "record")
     settings = {name: getattr(run, name) for name in names}
-    for name in OWN:
-        if isinstance(settings[name], tuple):
-            settings[name] = np.array(settings[name], np.float32)[:, None]
     rng = generators(run.seeds, "minibatches")
     with threadpool_limits(1):  # products of 10 × 10 matrices gain nothing from threads
         look = {"progress": False, "watch": watch}
-        history = sgd.train(network, data, rng=rng, **look, **settings)
+        history = sgd.train(network, data, run.method, rng=rng, **look, **settings)
     return number, network.parameters, history
 
 
@@ -290,7 +283,7 @@ def checked(run, data, architectures):
             f"dataset {run.dataset!r} has samples for {len(dataset.Yt)} replicas, but "
             f"there are {len(run.seeds)} seeds"
         )
-    network.check_gradients(dataset.Yt, dataset.Ct)
+    rehearse(network, run.method, dataset.Yt, dataset.Ct)
     return layers, dataset
 
 

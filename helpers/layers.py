@@ -52,18 +52,6 @@ class Identity:
         return np.ones((), y.dtype)
 
 
-def instance(what, given, default, method):
-    """Return what is given, or default() if None; raise TypeError for a class.
-
-    And for what lacks the method: a bare function has no derivative.
-    """
-    given = default() if given is None else given
-    if isinstance(given, type) or not callable(given) or not hasattr(given, method):
-        name = getattr(given, "__name__", default.__name__)
-        raise TypeError(f"{what} = {given!r}: give an instance, such as {name}()")
-    return given
-
-
 class Layer:
     """The contract of every layer.
 
@@ -117,7 +105,7 @@ class HiddenLayer(Layer):
     def __init__(self, inputs, outputs, activation=None):
         """Declare W (outputs × inputs) and b (outputs × 1); tanh by default."""
         self.inputs, self.outputs = inputs, outputs
-        self.activation = instance("activation", activation, Tanh, "derivative")
+        self.activation = Tanh() if activation is None else activation
         self.shapes = {"W": (outputs, inputs), "b": (outputs, 1)}
 
     def forward(self, x, W, b):
@@ -146,7 +134,7 @@ class ResNetLayer(Layer):
         """Declare W1 (inner × width), b1, W2 (width × inner), b2; tanh by default."""
         inner = inner or width
         self.inputs = self.outputs = width
-        self.activation = instance("activation", activation, Tanh, "derivative")
+        self.activation = Tanh() if activation is None else activation
         self.outer = self.activation if outer else Identity()
         self.shapes = {"W1": (inner, width), "b1": (inner, 1)}
         self.shapes |= {"W2": (width, inner), "b2": (width, 1)}

@@ -4,16 +4,20 @@ Everything here asks of a network only `parameters`, a flat array (..., P) that 
 changed in place, and `gradient(X, C)`; the default record also asks for `evaluate`.
 """
 
-import copy
 import math
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
-import engine
-from helpers.backstage.progress import Watch, bar
+from helpers.backstage import compiled
+from helpers.backstage.contracts import (
+    one_or_column,
+    rehearse,
+    require_counts,
+    require_functions,
+)
+from helpers.backstage.progress import interruptible
 from helpers.network import Network
 
 
@@ -72,14 +76,20 @@ def gather(X, order):
 class SGD:
     """v ← μ v + g + λ θ,  θ ← θ − η v.
 
-    η is the learning rate, μ the momentum, λ the weight decay: numbers, or arrays
-    (replicas, 1) that give each replica of a stack its own.
+    η is the learning rate, μ the momentum, λ the weight decay: each a number, or one
+    for each replica of a stack. An optimiser of your own is a class with such an
+    `update`, and numbers or arrays of its own as its state.
     """
 
     learning_rate: float | np.ndarray
     momentum: float | np.ndarray = 0.0
     weight_decay: float | np.ndarray = 0.0
-    velocity: float | np.ndarray = 0.0
+    velocity: float | np.ndarray = field(default=0.0, repr=False)
+
+    def __post_init__(self):
+        """Make columns (replicas, 1) of settings that differ among replicas."""
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            setattr(self, name, one_or_column(name, getattr(self, name)))
 
     def update(self, parameters, gradient, factor=1.0):
         """Change `parameters` (..., P) in place; `factor` is the schedule's."""
@@ -98,31 +108,13 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
         for x, c in minibatches(X, C, batch_size, rng):
             optimizer.update(network.parameters, network.gradient(x, c), factor)
 
-    if not isinstance(network, Network):
-        return epoch
-    return compile_epoch(network, optimizer, X, C, batch_size) or epoch
+    def fast_epoch(X, C, rng, factor):
+        fast(X, C, shuffled(X.shape[-1], rng), factor)
 
-
-def compile_epoch(network, optimizer, X, C, batch_size):
-    """Return the same by the engine, or None; a replica's state is θ, v, (η, μ, λ)."""
-    theta, own = network.parameters, copy.deepcopy(network)
-    settings = np.zeros((*theta.shape[:-1], 3), theta.dtype)
-    for n, name in enumerate(("learning_rate", "momentum", "weight_decay")):
-        settings[..., n, None] = getattr(optimizer, name)
-    state = [theta, np.zeros_like(theta), settings.copy()]
-
-    def step(theta, velocity, settings, X, C):
-        sgd = SGD(*(settings[..., n, None] for n in range(3)), velocity)
-        sgd.update(theta, own.with_parameters(theta).gradient(X, C))
-        velocity[...] = sgd.velocity
-        return ()
-
-    def epoch(X, C, rng, factor):
-        state[-1][..., 0] = settings[..., 0] * np.float32(factor)
-        programs(state, X, C, shuffled(X.shape[-1], rng))
-
-    programs = engine.programs(step, state, X, C, batch_size)
-    return epoch if programs else None
+    fast = isinstance(network, Network) and compiled.prepare_epoch(
+        network, optimizer, X, C, batch_size
+    )
+    return fast_epoch if fast else epoch
 
 
 def evaluation(network, data):
@@ -136,13 +128,11 @@ def evaluation(network, data):
 def train(
     network,
     data,
+    optimizer,
     *,
     rng,
     epochs=200,
     batch_size=64,
-    learning_rate=0.1,
-    momentum=0.0,
-    weight_decay=0.0,
     schedule=constant,
     record=evaluation,
     every=1,
@@ -151,7 +141,9 @@ def train(
 ):
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
-    `rng` shuffles: a generator or a seed, or a list with one for each replica.
+    The optimiser starts as it is given, and is left so; `schedule` maps the part of the
+    training that is over, 0 ≤ t < 1, to a factor of its rate. `rng` shuffles: a
+    generator or a seed, or a list with one for each replica.
 
     The history has an array (records, ...) for every name that `record(network, data)`
     returns, and "epoch" (records,): 0, the network as it came, every k-th one with
@@ -170,10 +162,9 @@ def train(
     rng = [*map(draw, rng)] if isinstance(rng, list) else draw(rng)
     X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
-        network.check_gradients(X, C)
-        network = network.recorded(X, C)
-    optimizer = SGD(learning_rate, momentum, weight_decay)
-    take_steps = prepare_epoch(network, optimizer, X, C, batch_size)
+        rehearse(network, optimizer, X, C)
+        network = compiled.recorded(network, X, C)
+    take_steps = prepare_epoch(network, deepcopy(optimizer), X, C, batch_size)
     row, healthy = record(network, data), network.parameters.copy()
     rows, frozen = [{"epoch": 0} | row], np.zeros(healthy.shape[:-1], bool)
     with interruptible(network, healthy, epochs, progress, watch) as watches:
@@ -184,33 +175,14 @@ def train(
                 take_steps(data.Yt, data.Ct, rng, factor)
                 if epoch % every == 0 or epoch == epochs:
                     row = record(network, data)
-                    where = epoch, np.max(learning_rate)
-                    row = freeze(network, row, frozen, healthy, *where)
+                    row = freeze(network, row, frozen, healthy, epoch, optimizer)
                     rows.append({"epoch": epoch} | row)
             for one in watches:
                 one(epoch, epochs, row, network)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-@contextmanager
-def interruptible(network, healthy, epochs, progress, watch):
-    """Yield what to call after every epoch; end the training where it is interrupted.
-
-    One line says so. Where nobody looks on but a file, as in a worker, it goes on.
-    """
-    with ExitStack() as stack:
-        own = [Watch(stack.enter_context(bar(epochs)))] if progress else []
-        watches = own + ([watch] if watch else [])
-        try:
-            yield watches
-        except KeyboardInterrupt:
-            if all(getattr(one, "path", None) for one in watches):
-                raise
-            network.parameters[...] = healthy  # those of the last record
-            tqdm.write("training was stopped: network and history are those so far")
-
-
-def freeze(network, row, frozen, healthy, epoch, learning_rate):
+def freeze(network, row, frozen, healthy, epoch, optimizer):
     """Return a record with NaN for all replicas that have ever not been finite.
 
     They are noted in `frozen` and keep the parameters of their last finite record, in
@@ -219,23 +191,9 @@ def freeze(network, row, frozen, healthy, epoch, learning_rate):
     frozen |= ~np.isfinite(sum(row.values()))
     if frozen.ndim == 0 and frozen:
         raise DivergenceError(
-            f"the loss stopped being finite in epoch {epoch} at learning rate "
-            f"{learning_rate:g}: try a smaller learning rate or a decaying schedule"
+            f"the loss stopped being finite in epoch {epoch} with {optimizer}: try a "
+            "smaller learning rate or a decaying schedule"
         )
     network.parameters[frozen] = healthy[frozen]
     healthy[...] = network.parameters
     return {name: np.where(frozen, np.nan, value) for name, value in row.items()}
-
-
-def require_counts(**counts):
-    """Raise ValueError for what should be a whole number of at least one."""
-    for name, count in counts.items():
-        if not isinstance(count, (int, np.integer)) or count < 1:
-            raise ValueError(f"{name} = {count!r}: give a whole number, at least 1")
-
-
-def require_functions(**functions):
-    """Raise ValueError for what cannot be called."""
-    for name, function in functions.items():
-        if not callable(function):
-            raise ValueError(f"{name} = {function!r}: give a function")

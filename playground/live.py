@@ -1,4 +1,4 @@
-"""A training to look at: `sgd.train(network, data, rng=rng, watch=Live(data))`.
+"""A training to look at: `sgd.train(network, data, SGD(0.1), rng=0, watch=Live(data))`.
 
 Loss and accuracy grow as curves, and for two features the decision regions change while
 the network learns. A frame is drawn only when the time since the last one allows it, so

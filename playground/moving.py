@@ -24,8 +24,8 @@ def frames():
     layers = ARCHITECTURES[NETWORK](data.features, data.classes)
     rng = np.random.default_rng(0)
     view = Live(data, shown.append, share=np.inf, pause=0)
-    network, how = Network(layers, rng), {"learning_rate": 0.02, "momentum": 0.9}
-    sgd.train(network, data, rng=rng, epochs=EPOCHS, progress=False, watch=view, **how)
+    network, how = Network(layers, rng), sgd.SGD(0.02, momentum=0.9)
+    sgd.train(network, data, how, rng=rng, epochs=EPOCHS, progress=False, watch=view)
     return [Image.open(io.BytesIO(png)).quantize(COLOURS) for png in shown]
 
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from engine import machine
 from engine.program import Programs
 from engine.record import UnknownError
 from helpers import experiments, sgd
+from helpers.backstage import compiled
 from helpers.datasets import Dataset
 from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, Tanh
 from helpers.losses import CrossEntropy, LeastSquares
@@ -158,10 +160,15 @@ def rngs(seed, replicas):
 def trained(network, data, plain, **settings):
     """Return parameters and history after an epoch, by NumPy alone if `plain`."""
     one = network.with_parameters(network.parameters.copy())
+    own = ("learning_rate", "momentum", "weight_decay")
+    how = {name: settings.pop(name) for name in own if name in settings}
+    how = settings.pop("optimizer", sgd.SGD(**{"learning_rate": 0.1} | how))
     with pytest.MonkeyPatch.context() as patch:
         if plain:
             patch.setattr(engine, "programs", lambda *_: None)
-        history = sgd.train(one, data, **{"epochs": 1, "progress": False} | settings)
+        history = sgd.train(
+            one, data, how, **{"epochs": 1, "progress": False} | settings
+        )
     return one.parameters, history
 
 
@@ -336,11 +343,11 @@ def test_wide_layers_are_left_to_numpy_whatever_the_batch(monkeypatch):
     for n in (64, 65):
         layers = [HiddenLayer(2, n), HiddenLayer(n, n), OutputLayer(n, 3)]
         network = Network(layers, RNG(0))
-        assert bool(network.recorded(X, C).programs) == (n <= 64)
+        assert bool(compiled.recorded(network, X, C).programs) == (n <= 64)
     assert said == []  # NumPy is the faster one here
     theta = np.ones(2, np.float32)
     assert not engine.programs(lambda v, X, C: [(v @ X).sum()], [theta], X, C, 500)
-    assert said == [
+    assert [*dict.fromkeys(said)] == [
         "the compiled engine does not do products of the shapes (2,) and (2, 500)"
     ]
 
@@ -351,7 +358,7 @@ def test_a_single_network_may_judge_samples_of_many_replicas_and_in_float64(draw
     found = network.evaluate(X, C)
     each = [network.evaluate(X[r], C[r]) for r in range(2)]
     np.testing.assert_allclose(found, np.transpose(each), rtol=1e-6)
-    recorded, (X, C) = network.recorded(X[0], C[0]), draw()
+    recorded, (X, C) = compiled.recorded(network, X[0], C[0]), draw()
     expected = network.evaluate(X, C)
     np.testing.assert_allclose(recorded.evaluate(X, C), expected, rtol=1e-6)
 
@@ -406,6 +413,68 @@ def test_a_layer_that_keeps_something_is_left_to_numpy_and_keeps_plain_arrays(bl
     np.testing.assert_array_equal(*ends)
 
 
+@dataclass
+class Adam:
+    """Its state are numbers, one for all or one for each parameter."""
+
+    rate: float | np.ndarray = 0.01
+    m: float = 0.0
+    v: float = 0.0
+    steps: int = 0
+    left: float = 1.0
+    name: str = "Adam"
+
+    def update(self, parameters, gradient, factor):
+        self.steps, self.left = self.steps + 1, self.left * 0.99
+        self.m = 0.9 * self.m + 0.1 * gradient
+        self.v = 0.99 * self.v + 0.01 * gradient**2
+        step = self.m / (np.sqrt(self.v / (1 - self.left)) + 1e-6 * self.steps)
+        parameters -= self.rate * factor * step
+
+
+@pytest.mark.parametrize(
+    ("replicas", "rate"), [((), 0.01), ((3,), np.array([[0.01], [0.02], [0]], "f4"))]
+)
+def test_any_optimizer_is_performed_with_its_own_state(blobs, capsys, replicas, rate):
+    data = blobs()
+    network = Network([HiddenLayer(2, 5), OutputLayer(5, 3)], rngs(0, replicas))
+    ends = [
+        trained(network, data, plain, rng=rngs(1, replicas), optimizer=Adam(rate))[0]
+        for plain in (True, False)
+    ]
+    np.testing.assert_allclose(*ends, rtol=0, atol=1e-6)
+    assert abs(ends[0] - network.parameters).max() > 1e-3
+    assert capsys.readouterr().out == ""
+
+
+class Lazy(Adam):
+    """Makes its state when it is first used."""
+
+    m: np.ndarray | None = None
+
+    def update(self, parameters, gradient, factor):
+        self.m = np.zeros_like(parameters) if self.m is None else self.m
+        self.name = [self.name]
+        super().update(parameters, gradient, factor)
+
+
+def test_an_optimizer_whose_state_is_no_number_at_first_goes_by_numpy(
+    blobs, monkeypatch
+):
+    said, network = [], Network([OutputLayer(2, 3)], RNG(0))
+    monkeypatch.setattr(engine, "say", said.append)
+    for how in (Lazy(m=None), Lazy()):
+        ends = [
+            trained(network, blobs(), plain, rng=1, optimizer=how)[0]
+            for plain in (True, False)
+        ]
+        assert np.array_equal(*ends)
+    assert [*dict.fromkeys(said)] == [
+        f"{n} of Lazy changes, and is no number or array at first"
+        for n in ("m", "name")
+    ]
+
+
 RUN = """
 import hashlib, sys
 import numpy as np
@@ -419,8 +488,8 @@ C = np.eye(3, dtype=np.float32)[:, rng.integers(3, size=1000)]
 layers = [HiddenLayer(2, 10), ResNetLayer(10), OutputLayer(10, 3)]
 network = Network(layers, [np.random.default_rng(r) for r in range(2)])
 history = sgd.train(
-    network, Dataset("random", X, C, X, C), rng=np.random.default_rng(1), epochs=2,
-    momentum=0.9, weight_decay=1e-3, schedule=sgd.cosine, progress=False,
+    network, Dataset("random", X, C, X, C), sgd.SGD(0.1, 0.9, 1e-3),
+    rng=np.random.default_rng(1), epochs=2, schedule=sgd.cosine, progress=False,
 )
 digest = hashlib.sha256(network.parameters.tobytes())
 for name in sorted(history):

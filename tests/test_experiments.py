@@ -102,7 +102,7 @@ def test_architectures_of_equal_seeds_are_trained_on_equal_minibatches(
 ):
     seen = []
 
-    def spy(network, data, *, rng, batch_size, **settings):
+    def spy(network, data, optimizer, *, rng, batch_size, **settings):
         batches = list(sgd.minibatches(data.Yt, data.Ct, batch_size, rng))
         seen.append(np.concatenate([np.concatenate(b, axis=1) for b in batches], -1))
         return {}
@@ -181,12 +181,21 @@ def test_a_run_records_what_it_is_told_to(data):
         ({"record": "loss"}, "record = 'loss': give a function"),
         ({"learning_rate": "fast"}, "learning_rate = 'fast': give a finite number"),
         ({"momentum": math.nan}, "momentum = nan: give a finite number"),
-        ({"weight_decay": [[0.1]]}, "weight_decay = .*: give a finite number"),
+        ({"weight_decay": [[0.1, 0.2]]}, "weight_decay = .*: give a finite number"),
     ],
 )
 def test_settings_that_are_none_are_refused_where_they_are_given(wrong, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}"):
         Run("blobs", **wrong)
+
+
+def test_another_optimizer_takes_the_place_of_sgd_and_has_its_own_settings(data):
+    slow, fast = (run(data, optimizer=sgd.SGD(rate)) for rate in (0.01, 0.1))
+    plain = run(data, learning_rate=0.1, momentum=0.0)
+    assert_equal(fast, plain)
+    assert (slow.network.parameters != fast.network.parameters).any()
+    with pytest.raises(ValueError, match=r"weight_decay are SGD's: give those of the"):
+        Run("blobs", optimizer=sgd.SGD(0.1), momentum=0.5)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])

@@ -8,6 +8,7 @@ import pytest
 from helpers import checks
 from helpers.layers import HiddenLayer, Identity, OutputLayer, ReLU, ResNetLayer, Tanh
 from helpers.mistakes import chain
+from helpers.network import Network
 
 SMOOTH = {
     "output": OutputLayer(3, 5),
@@ -138,8 +139,11 @@ def test_activations_are_tanh_and_relu_and_tanh_is_the_default():
 )
 def test_an_activation_that_is_no_instance_is_named(layer, given, meant):
     said = f"^activation = {re.escape(repr(given))}: give an instance, such as {meant}"
+    wrong = layer(3, 4, given)
     with pytest.raises(TypeError, match=said):
-        layer(3, 4, given)
+        Network([wrong, OutputLayer(wrong.outputs, 2)])
+    with pytest.raises(TypeError, match=said):
+        checks.layer_tests("wrong", wrong, np.ones((3, 2)), np.random.default_rng(0))
 
 
 def described(layers):

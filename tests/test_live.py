@@ -30,7 +30,9 @@ def test_a_view_shows_a_training_as_it_goes(blobs, stack):
     rng = seeds if stack else seeds[0]
     network = Network([HiddenLayer(2, 5), OutputLayer(5, 3)], rng)
     view = live.Live(data, shown.append, share=np.inf, pause=0)
-    sgd.train(network, data, rng=rng, epochs=4, progress=False, watch=view)
+    sgd.train(
+        network, data, sgd.SGD(0.1), rng=rng, epochs=4, progress=False, watch=view
+    )
     assert view.frames == len(shown) == 4
     assert view.history["epoch"] == [1, 2, 3, 4]
     first, last = pixels(shown[0]), pixels(shown[-1])
@@ -59,7 +61,9 @@ def test_a_view_of_more_features_has_no_regions(draw):
     view = live.Live(data, show=lambda png: None)
     rng = np.random.default_rng(0)
     network = Network([OutputLayer(5, 4)], rng)
-    sgd.train(network, data, rng=rng, epochs=1, progress=False, watch=view)
+    sgd.train(
+        network, data, sgd.SGD(0.1), rng=rng, epochs=1, progress=False, watch=view
+    )
     assert view.frames == 1
     assert not view.plane
 

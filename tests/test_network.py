@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from helpers import checks
+from helpers.backstage import compiled
+from helpers.backstage.contracts import rehearse
 from helpers.layers import HiddenLayer, Layer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy, LeastSquares, softmax
 from helpers.mistakes import chain
 from helpers.network import Network, is_correct, join
+from helpers.sgd import SGD
 
 KINDS = pytest.mark.parametrize("kind", ["standard", "residual", "mixed"])
 REPLICAS = pytest.mark.parametrize("replicas", [None, 3])
@@ -133,7 +136,7 @@ class Columns(LeastSquares):
 def test_a_loss_of_more_than_one_number_is_named(draw):
     network = Network([OutputLayer(3, 4)], 0, loss=Columns())
     with pytest.raises(ValueError, match=r"^the loss of scores \(4, .* one number"):
-        network.check_gradients(*draw())
+        fit(network, *draw())
 
 
 def test_a_network_needs_layers():
@@ -191,7 +194,7 @@ def test_with_parameters_leaves_the_network_as_it_is(draw):
 @pytest.mark.parametrize(("replicas", "own"), [(None, ()), (3, ()), (3, (3,))])
 def test_evaluation_in_chunks_is_evaluation(draw, columns, replicas, own, monkeypatch):
     """A chunk counts the columns of all replicas."""
-    monkeypatch.setattr("helpers.network.COLUMNS", columns)
+    monkeypatch.setattr("helpers.backstage.compiled.COLUMNS", columns)
     found = []
 
     class Spy(OutputLayer):
@@ -214,8 +217,8 @@ def test_evaluation_in_chunks_is_evaluation(draw, columns, replicas, own, monkey
 def test_single_precision_is_judged_by_the_engine_in_chunks(draw, m, batch):
     samples = draw(m=m, replicas=(2,), dtype=np.float32)
     network = build("mixed", replicas=2, dtype=np.float32)
-    assert network.recorded(*samples).programs.batch == batch
-    assert build("mixed", replicas=2).recorded(*samples).programs is False
+    assert compiled.recorded(network, *samples).programs.batch == batch
+    assert compiled.recorded(build("mixed", replicas=2), *samples).programs is False
 
 
 @given(
@@ -256,11 +259,15 @@ def test_probabilities_are_the_softmax_of_the_scores(draw):
 # What does not fit is named -----------------------------------------------------------
 
 
+def fit(network, X, C):
+    return rehearse(network, SGD(0.1), X, C)
+
+
 def certify(network, X, C):
     return checks.network_tests("net", network, X, C, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("use", [Network.evaluate, Network.check_gradients, certify])
+@pytest.mark.parametrize("use", [Network.evaluate, fit, certify])
 def test_samples_that_do_not_fit_are_named(draw, use):
     X, C = draw(m=16)
     network = build([HiddenLayer(3, 5), OutputLayer(5, 4)], replicas=2)
@@ -358,7 +365,10 @@ PASS = r"pass of layer 1 \(OneNetwork\w+\) fails on arrays of the shapes"
 MISFITS = [
     (Unsummed, r"gradient of b of layer 1 \(Unsummed\) .*\(2, 5, 3\).*\(2, 5, 1\)$"),
     (Unskipped, r"layer 1 \(Unskipped\) has the blocks \['W', 'b'\].*0 gradients$"),
-    (Transposed, r"dx of layer 1 \(Transposed\) has .*\(2, 3, 5\), .* \(5, 3\)$"),
+    (
+        Transposed,
+        r"gradient of x of layer 1 \(Transposed\) has .*\(2, 3, 5\), .* \(5, 3\)$",
+    ),
     (Widened, rf"{OUTPUT} \(Widened\) .*\(2, 10, 3\), expected \(2, 5, 3\)$"),
     (WithoutLast, rf"{OUTPUT} \(WithoutLast\) .*\(1, 5, 3\), expected \(2, 5, 3\)$"),
     (Written, rf"{OUTPUT} \(Written\) is a list, not an array$"),
@@ -380,7 +390,7 @@ MISFITS = [
 def test_a_layer_whose_arrays_do_not_fit_is_named_with_its_block(draw, layer, words):
     network = build([layer(5, 5), OutputLayer(5, 4)], replicas=2)
     with pytest.raises(ValueError, match=f"^(the )?{words}"):
-        network.check_gradients(*draw(features=5, m=16))
+        fit(network, *draw(features=5, m=16))
 
 
 @pytest.mark.parametrize("layer", [WithoutLast, Listed, OnlyX, Shifting, Unskipped])
@@ -400,7 +410,7 @@ def test_an_axis_taken_for_another_shows_though_all_sizes_are_equal():
     X = np.random.default_rng(0).normal(size=(3, 16))
     C = np.eye(3)[:, np.arange(16) % 3]
     with pytest.raises(ValueError, match=r"\(Turned\) fails on arrays"):
-        network.check_gradients(np.stack([X] * 3), np.stack([C] * 3))
+        fit(network, np.stack([X] * 3), np.stack([C] * 3))
 
 
 def test_a_loss_whose_gradient_does_not_fit_is_named(draw):
@@ -409,13 +419,13 @@ def test_a_loss_whose_gradient_does_not_fit_is_named(draw):
             return super().gradient(Z, C).sum(axis=-1)
 
     with pytest.raises(ValueError, match=r"^the gradient of the loss has the shape"):
-        build("mixed", loss=Summed()).check_gradients(*draw())
+        fit(build("mixed", loss=Summed()), *draw())
 
 
 @KINDS
 @REPLICAS
 def test_layers_that_fit_pass_and_change_nothing(draw, kind, replicas):
-    assert build(kind, replicas=replicas).check_gradients(*draw(m=16)) is None
+    assert fit(build(kind, replicas=replicas), *draw(m=16)) is None
 
 
 class Halved(Layer):
@@ -437,8 +447,8 @@ def test_layers_without_parameters_work_alone_and_among_others(draw, lead):
     alone = Network([Halved()]).with_parameters(np.zeros((*lead, 0)))
     assert Network([Halved()], np.random.default_rng(0)).parameters.shape == (0,)
     assert alone.gradient(X, C).shape == (*lead, 0)
-    alone.check_gradients(X, C)
-    build([OutputLayer(3, 3), Halved()], replicas=2).check_gradients(X, C)
+    fit(alone, X, C)
+    fit(build([OutputLayer(3, 3), Halved()], replicas=2), X, C)
     among = build([Halved(), OutputLayer(3, 3)], replicas=2)
     plain = Network([OutputLayer(3, 3)]).with_parameters(among.parameters)
     gradient, dX = among.gradients(X, C)

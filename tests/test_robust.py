@@ -69,7 +69,9 @@ def test_a_training_is_noted_with_its_parameters_and_history(tmp_path, blobs):
         network.parameters[0] += change
         train = digests.note(sgd.train, tmp_path / "x.txt")
         rng = np.random.default_rng(1)
-        history = train(network, blobs(), rng=rng, epochs=1, progress=False)
+        history = train(
+            network, blobs(), sgd.SGD(0.1), rng=rng, epochs=1, progress=False
+        )
         assert history["epoch"].tolist() == [0, 1]
     one, same, other = (tmp_path / "x.txt").read_text().split()
     assert one == same != other

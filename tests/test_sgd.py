@@ -107,7 +107,10 @@ kinds = pytest.mark.parametrize(
 
 
 def train(network, data, rng, **settings):
-    return sgd.train(network, data, rng=rng, progress=False, **settings)
+    own = ("momentum", "weight_decay")
+    rate = settings.pop("learning_rate", 0.1)
+    how = sgd.SGD(rate, **{n: settings.pop(n) for n in own if n in settings})
+    return sgd.train(network, data, how, rng=rng, progress=False, **settings)
 
 
 def softmax(seed=0, **options):
@@ -182,6 +185,58 @@ def test_history_starts_with_the_untrained_network(blobs):
     assert history["train_loss"][-1] < history["train_loss"][0]
 
 
+def test_settings_may_come_in_any_form_that_has_one_number_for_each_replica():
+    for rates in (
+        [0.1, 0.2],
+        (0.1, 0.2),
+        np.array([0.1, 0.2]),
+        np.array([[0.1], [0.2]]),
+    ):
+        assert np.allclose(sgd.SGD(rates).learning_rate, [[0.1], [0.2]])
+    for one in (0.1, [0.1], np.array([[0.1]]), np.float64(0.1)):
+        assert type(sgd.SGD(one).learning_rate) is float
+    assert sgd.SGD(np.array([1, 2])).learning_rate.dtype == np.float32
+    assert sgd.SGD(np.array([0.1, 0.2])).learning_rate.dtype == float
+
+
+@pytest.mark.parametrize(
+    "rate", [None, "fast", np.nan, [], [0.1, np.inf], np.ones((2, 2)), 1j, [[0.1, 0.2]]]
+)
+def test_settings_that_are_no_numbers_are_refused_by_name(rate):
+    for name in ("learning_rate", "momentum", "weight_decay"):
+        with pytest.raises(
+            ValueError, match=rf"(?s)^{name} = .*: give a finite number, or"
+        ):
+            sgd.SGD(**{"learning_rate": 0.1, name: rate})
+
+
+class Forgetful(sgd.SGD):
+    def update(self, parameters, gradient, factor=1.0):
+        parameters = parameters - gradient
+
+
+def test_an_optimizer_that_cannot_work_is_named(blobs):
+    misfits = [
+        (sgd.SGD, TypeError, r"^optimizer = <class .*give an instance, such as SGD"),
+        (0.1, TypeError, r"^optimizer = 0\.1: give an instance"),
+        (sgd.SGD([0.1, 0.2]), ValueError, r"fails on parameters of the shape \(9,\)"),
+        (Forgetful(0.1), ValueError, r"^Forgetful\(.* must change them in place"),
+    ]
+    for wrong, error, said in misfits:
+        with pytest.raises(error, match=said):
+            sgd.train(softmax()[0], blobs(), wrong, rng=0)
+
+
+def test_an_optimizer_is_left_as_it_was_given(blobs):
+    how, ends = sgd.SGD(0.1, 0.9), []
+    for _ in range(2):
+        network, rng = softmax()
+        sgd.train(network, blobs(), how, rng=rng, epochs=2, progress=False)
+        ends.append(network.parameters)
+    assert how == sgd.SGD(0.1, 0.9)
+    assert np.array_equal(*ends)
+
+
 def test_the_schedule_sees_each_epochs_progress(blobs):
     seen, (network, rng) = [], softmax()
     train(network, blobs(), rng, epochs=4, schedule=lambda p: seen.append(p) or 1.0)
@@ -247,7 +302,7 @@ def test_an_interrupt_goes_on_where_nobody_looks(blobs):
         train(network, blobs(), rng, epochs=2, schedule=schedule)
 
 
-def test_the_defaults_are_200_plain_epochs_of_64_samples_at_a_rate_of_a_tenth(blobs):
+def test_the_defaults_are_200_plain_epochs_of_64_samples(blobs):
     def parameters(**settings):
         network, rng = softmax(dtype=float)
         train(network, blobs(dtype=float), rng, record=lambda *_: {"no": 0}, **settings)
@@ -314,8 +369,9 @@ def test_a_diverged_replica_keeps_its_last_finite_parameters_and_stays_frozen():
 def test_a_single_network_that_diverges_says_when_and_at_which_rate():
     first = np.isnan(diverge(rngs(0), 75.0)[0]).argmax()
     message = (
-        rf"^the loss stopped being finite in epoch {first} at learning rate 75: try a "
-        "smaller learning rate or a decaying schedule$"
+        rf"^the loss stopped being finite in epoch {first} with "
+        r"SGD\(learning_rate=75.0, momentum=0.0, weight_decay=0.0\): try a smaller "
+        "learning rate or a decaying schedule$"
     )
     for rate in (75.0, np.array([75.0])):
         with pytest.raises(sgd.DivergenceError, match=message):

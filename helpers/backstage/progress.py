@@ -8,7 +8,7 @@ shows nothing of it. TQDM_DISABLE=1 silences all.
 import io
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from html import escape
 from pathlib import Path
 from threading import Event, Thread
@@ -76,6 +76,24 @@ class Watch:
         elif self.path.parent.exists():  # not on another machine of a cluster
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"{status(row)}\n")
+
+
+@contextmanager
+def interruptible(network, healthy, epochs, progress, watch):
+    """Yield what to call after every epoch; end the training where it is interrupted.
+
+    One line says so. Where nobody looks on but a file, as in a worker, it goes on.
+    """
+    with ExitStack() as stack:
+        own = [Watch(stack.enter_context(bar(epochs)))] if progress else []
+        watches = own + ([watch] if watch else [])
+        try:
+            yield watches
+        except KeyboardInterrupt:
+            if all(getattr(one, "path", None) for one in watches):
+                raise
+            network.parameters[...] = healthy  # those of the last record
+            tqdm.write("training was stopped: network and history are those so far")
 
 
 @contextmanager
