@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 
 from benchmarks import BATCH, growth
 from helpers import datasets
-from helpers.experiments import ARCHITECTURES, Run, run_all
+from helpers.architectures import ARCHITECTURES
+from helpers.experiments import Run, run_all
 from helpers.network import Network
 from report import figures, results
 from report.files import QUICK

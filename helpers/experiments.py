@@ -5,17 +5,16 @@ Runs are independent, so `run_all` spreads them over all cores, or over the mach
 a cluster; the numbers do not depend on how many there are.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import cycle, pairwise
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from helpers import sgd
+from helpers.architectures import ARCHITECTURES
 from helpers.backstage import compiled
 from helpers.backstage.contracts import (
     one_or_column,
@@ -26,65 +25,10 @@ from helpers.backstage.contracts import (
 from helpers.backstage.parallel import perform_jobs
 from helpers.backstage.progress import follow, status
 from helpers.datasets import subsample
-from helpers.layers import HiddenLayer, OutputLayer, ResNetLayer
 from helpers.losses import CrossEntropy
 from helpers.network import Network
 
-WIDTH = 10
 FAILED = 0.2  # of the training samples: what a failed replica lacks to the median
-
-# Each takes the numbers of features n and of classes c, and an activation, tanh if none
-# is given. To add one, add a line.
-ARCHITECTURES = {
-    "softmax": lambda n, c, f=None: [OutputLayer(n, c)],
-    "1 hidden": lambda n, c, f=None: plain(n, c, [WIDTH], f),
-    "2 hidden": lambda n, c, f=None: plain(n, c, [WIDTH, WIDTH], f),
-    "2 hidden + 1 ResNet": lambda n, c, f=None: [
-        HiddenLayer(n, WIDTH, f),
-        *residual(WIDTH, c, [WIDTH], f),
-    ],
-    "1 hidden + 3 ResNet": lambda n, c, f=None: residual(n, c, [WIDTH] * 3, f),
-}
-
-
-def plain(n, c, widths, activation=None):
-    """Return hidden layers of these widths, then the scores of c classes."""
-    hidden = [HiddenLayer(*sizes, activation) for sizes in pairwise([n, *widths])]
-    return [*hidden, OutputLayer(widths[-1], c)]
-
-
-def residual(n, c, inner, activation=None, outer=True, width=WIDTH):
-    """Return a hidden layer, residual ones of these inner widths, then the scores."""
-    blocks = [ResNetLayer(width, one, activation, outer) for one in inner]
-    return [HiddenLayer(n, width, activation), *blocks, OutputLayer(width, c)]
-
-
-def size(layers):
-    """Return the number of parameters."""
-    return sum(math.prod(shape) for layer in layers for shape in layer.shapes.values())
-
-
-def filled(build, length, limit):
-    """Return build(widths) with as many parameters as `limit` allows.
-
-    The widths, `length` of them, grow from 1 by turns until none can grow further.
-    Raises ValueError if even widths of 1 are too many.
-    """
-    widths, stuck = [1] * length, 0
-    if size(build(widths)) > limit:
-        raise ValueError(
-            f"no network of this kind has as few as {limit} parameters: "
-            f"{size(build(widths))} at width 1"
-        )
-    turns = cycle(range(length))
-    while stuck < length:
-        place = next(turns)
-        wider = [*widths[:place], widths[place] + 1, *widths[place + 1 :]]
-        fits = size(build(wider)) <= limit
-        widths, stuck = (wider, 0) if fits else (widths, stuck + 1)
-    return build(widths)
-
-
 COUNTS = ("epochs", "batch_size", "every")
 OWN = ("learning_rate", "momentum", "weight_decay")  # what replicas may differ in
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from helpers import datasets, sgd
-from helpers.experiments import ARCHITECTURES
+from helpers.architectures import ARCHITECTURES
 from helpers.network import Network
 from playground.live import Live
 from report import files

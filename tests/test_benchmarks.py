@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import BATCH, growth, ours, plain
 from benchmarks import __main__ as bench
-from helpers.experiments import ARCHITECTURES
+from helpers.architectures import ARCHITECTURES
 
 LOCAL = ("plain", "ours", "scikit", *(["limit"] if shutil.which("c++") else []))
 INSTALLED = {each.name: each for each in bench.COMPETITORS if each.module in LOCAL}

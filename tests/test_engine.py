@@ -15,7 +15,7 @@ import engine
 from engine import machine
 from engine.program import Programs
 from engine.record import UnknownError
-from helpers import experiments, sgd
+from helpers import architectures, sgd
 from helpers.backstage import compiled
 from helpers.datasets import Dataset
 from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, Tanh
@@ -140,8 +140,8 @@ class ThreeBlocks(Layer):
         return h * dy + W.mT @ dz, (dz @ x.mT, dz.sum(axis=-1, keepdims=True), ones)
 
 
-BUILDS = experiments.ARCHITECTURES | {
-    "no outer activation": lambda n, c, f=None: experiments.residual(
+BUILDS = architectures.ARCHITECTURES | {
+    "no outer activation": lambda n, c, f=None: architectures.residual(
         n, c, [3, 7], f, outer=False
     ),
     "own layer": lambda n, c, f=None: [

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from helpers import experiments, sgd
-from helpers.experiments import ARCHITECTURES, Result, Run, perform, run_all
+from helpers.architectures import ARCHITECTURES
+from helpers.experiments import Result, Run, perform, run_all
 from helpers.layers import HiddenLayer, Layer, OutputLayer, Tanh
 from helpers.losses import LeastSquares, softmax
 from helpers.network import Network

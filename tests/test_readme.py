@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import reference
 
-from helpers import datasets, experiments
+from helpers import architectures, datasets, experiments
+from helpers.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,7 +94,9 @@ SMALLER = {
 
 
 def test_the_code_blocks_run_in_order_as_a_reader_pastes_them(monkeypatch, capsys):
-    monkeypatch.setattr(experiments, "ARCHITECTURES", dict(experiments.ARCHITECTURES))
+    known = dict(ARCHITECTURES)
+    monkeypatch.setattr(architectures, "ARCHITECTURES", known)
+    monkeypatch.setattr(experiments, "ARCHITECTURES", known)
     scope, shown = {}, []
     for block in BLOCKS:
         lines = block

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.architectures import ARCHITECTURES
 from helpers.backstage import search
-from helpers.experiments import ARCHITECTURES
 
 PAIRS = [(0.01, 0.9), (0.02, 0.9), (0.04, 0.9), (0.2, 0.0), (0.1, 0.9)]
 STEPS = [0.1, 0.2, 0.4, 0.2, 1.0]

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from helpers.experiments import ARCHITECTURES, filled, plain, residual, size
+from helpers.architectures import ARCHITECTURES, fill, plain, residual, size
 from helpers.layers import Identity, ReLU
 from helpers.network import Network
 
@@ -44,13 +44,13 @@ def test_the_five_architectures_have_the_parameters_their_names_say():
 
 @pytest.mark.parametrize(("n", "c", "length"), [(2, 2, 18), (10, 10, 3)])
 def test_filled_networks_differ_by_less_than_two_percent(n, c, length):
-    sizes = [size(filled(partial(build, n, c), length, 2000)) for build in KINDS]
+    sizes = [size(fill(partial(build, n, c), length, 2000)) for build in KINDS]
     assert max(sizes) <= 2000
     assert min(sizes) > 2000 / 1.02
 
 
 def test_widths_grow_by_turns_until_none_can():
-    layers = filled(partial(plain, 2, 5), 3, 500)
+    layers = fill(partial(plain, 2, 5), 3, 500)
     widths = [layer.outputs for layer in layers[:-1]]
     assert max(widths) - min(widths) <= 2
     for place in range(3):
@@ -61,4 +61,4 @@ def test_widths_grow_by_turns_until_none_can():
 def test_a_limit_below_the_smallest_network_is_refused():
     said = "^no network of this kind has as few as 10 parameters: 17 at width 1$"
     with pytest.raises(ValueError, match=said):
-        filled(partial(plain, 2, 5), 3, 10)
+        fill(partial(plain, 2, 5), 3, 10)
