@@ -10,7 +10,13 @@ from functools import partial
 
 import numpy as np
 
-from helpers.backstage.contracts import Strict, kind, require_layer, require_samples
+from helpers.backstage.contracts import (
+    kind,
+    real_numbers,
+    require_layer,
+    require_samples,
+)
+from helpers.backstage.rehearsal import Strict
 from helpers.network import join
 from helpers.thresholds import (
     ALIKE,
@@ -32,6 +38,7 @@ from helpers.thresholds import (
 
 DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
 SMALL = f"f is below {ROUNDING:.0e} around x, where rounding hides it: scale f"
+LOST = "the derivative is lost in f's rounding: scale x"
 KINKS = "central differences agree, so f has kinks or loses complex numbers (abs, std, "
 KINKS += "an array of floats): analytic=False is meant"
 RANDOM = "f called twice with the same x differs: draw its random numbers once"
@@ -145,7 +152,11 @@ def central_difference_test(f, x, derivative, rng):
     least, half = lost(f(x)), STEPS.size // 2
     noise = np.stack([*residuals, kinks / 4]) <= np.maximum(rounding, least)
     if noise[:, half // 2 if least else 2 : half].all():
-        fields |= {"verdict": "pass", "reason": ALIKE}
+        # A slope that takes f to zero within |x| should show, unless f is too large.
+        seen = norms(claimed[None])[0] * max(np.linalg.norm(x), STEPS[0])
+        lies = seen > SAME * (1 if least else np.linalg.norm(f(x)))
+        fields |= {"verdict": "refused" if lies else "pass"}
+        fields |= {"reason": LOST if lies else ALIKE}
     elif best == 0:
         reason = "no step clears both the kinks of f and the rounding noise: move x"
         fields |= {"verdict": "refused", "error": np.nan, "reason": reason}
@@ -211,7 +222,8 @@ def transpose_test(shape, jvp, vjp, value, rng):
 
 def gradient_test(f, x, gradient, rng, analytic=True):
     """Test the gradient of f, which returns a number, or one for each replica."""
-    x, single = np.asarray(x, float), np.result_type(gradient) == np.float32
+    x, rng = real_numbers("x", x).astype(float), np.random.default_rng(rng)
+    single = np.result_type(gradient) == np.float32
     if wrong := shape_test(gradient, x.shape):
         return [wrong]
     reason = "the gradient is float32: the tests need float64" if single else ""
@@ -259,7 +271,8 @@ def gradient_tests(function, f, gradients, arguments, rng, analytic=True):
     `arguments` are named arrays {"W": W, …}, `f(*arrays)` a number and
     `gradients(*arrays)` the gradients in the same order.
     """
-    arguments = {block: np.asarray(x, float) for block, x in arguments.items()}
+    rng = np.random.default_rng(rng)
+    arguments = {b: real_numbers(b, x).astype(float) for b, x in arguments.items()}
     found, results = gradients(*arguments.values()), []
     for (block, x), gradient in zip(arguments.items(), found, strict=True):
         own = broadcast(restrict(f, arguments, block), x)
@@ -286,8 +299,9 @@ def layer_tests(function, layer, x, rng, analytic=True):
     Raises ValueError if y has not the shape it should, if the backward pass returns not
     one array each, or if the forward pass writes into what it is given.
     """
-    require_layer("the layer", layer)
-    arguments = {"x": np.array(x, float)} | {
+    require_layer("the layer", layer, "jvp")
+    x, rng = real_numbers("x", x).astype(float), np.random.default_rng(rng)
+    arguments = {"x": x} | {
         block: rng.standard_normal((*x.shape[:-2], *shape)) / np.sqrt(shape[1])
         for block, shape in layer.shapes.items()
     }
@@ -345,6 +359,9 @@ def network_tests(function, network, X, C, rng, analytic=True):
     transpose of the whole network. A stack of networks needs samples of its own for
     each, X (R, features, m). Raises ValueError when X or C does not fit the network.
     """
+    for number, layer in enumerate(network.layers, start=1):
+        require_layer(f"layer {number}", layer, "jvp")
+    X, C, rng = real_numbers("X", X), real_numbers("C", C), np.random.default_rng(rng)
     require_samples(network, X, C)
     X, C, flat = (np.array(A, float) for A in (X, C, network.parameters))
     network = network.with_parameters(flat)

@@ -18,12 +18,13 @@ from helpers.architectures import ARCHITECTURES
 from helpers.backstage import compiled
 from helpers.backstage.contracts import (
     one_or_column,
-    rehearse,
     require_counts,
     require_functions,
+    require_parts,
 )
 from helpers.backstage.parallel import perform_jobs
 from helpers.backstage.progress import follow, status
+from helpers.backstage.rehearsal import rehearse
 from helpers.datasets import subsample
 from helpers.losses import CrossEntropy
 from helpers.network import Network
@@ -227,6 +228,7 @@ def checked(run, data, architectures):
             f"dataset {run.dataset!r} has samples for {len(dataset.Yt)} replicas, but "
             f"there are {len(run.seeds)} seeds"
         )
+    require_parts(network, dataset, dataset.Yt, dataset.Ct)
     rehearse(network, run.method, dataset.Yt, dataset.Ct)
     return layers, dataset
 

@@ -13,11 +13,15 @@ import numpy as np
 from helpers.backstage import compiled
 from helpers.backstage.contracts import (
     one_or_column,
-    rehearse,
     require_counts,
     require_functions,
+    require_parts,
+    require_record,
+    require_replicas,
+    schedule_factor,
 )
 from helpers.backstage.progress import interruptible
+from helpers.backstage.rehearsal import rehearse
 from helpers.network import Network
 
 
@@ -128,7 +132,7 @@ def evaluation(network, data):
 def train(
     network,
     data,
-    optimizer,
+    optimizer=None,
     *,
     rng,
     epochs=200,
@@ -141,9 +145,10 @@ def train(
 ):
     """Train `network` in place on data.Yt, data.Ct and return its history.
 
-    The optimiser starts as it is given, and is left so; `schedule` maps the part of the
-    training that is over, 0 ≤ t < 1, to a factor of its rate. `rng` shuffles: a
-    generator or a seed, or a list with one for each replica.
+    The optimiser, by default SGD(0.1), starts as it is given, and is left so;
+    `schedule` maps the part of the training that is over, 0 ≤ t < 1, to a factor of
+    its rate. `rng` shuffles: a generator or a seed, or a list with one for each
+    replica.
 
     The history has an array (records, ...) for every name that `record(network, data)`
     returns, and "epoch" (records,): 0, the network as it came, every k-th one with
@@ -160,16 +165,21 @@ def train(
     require_functions(schedule=schedule, record=record)
     draw = np.random.default_rng  # of a seed; a generator stays what it is
     rng = [*map(draw, rng)] if isinstance(rng, list) else draw(rng)
+    optimizer = SGD(0.1) if optimizer is None else optimizer
     X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
+        require_parts(network, data, X, C)
+        require_replicas(network, rng)
         rehearse(network, optimizer, X, C)
         network = compiled.recorded(network, X, C)
     take_steps = prepare_epoch(network, deepcopy(optimizer), X, C, batch_size)
     row, healthy = record(network, data), network.parameters.copy()
-    rows, frozen = [{"epoch": 0} | row], np.zeros(healthy.shape[:-1], bool)
+    frozen = np.zeros(healthy.shape[:-1], bool)
+    require_record(row, frozen.shape)
+    rows = [{"epoch": 0} | row]
     with interruptible(network, healthy, epochs, progress, watch) as watches:
         for epoch in range(1, epochs + 1):
-            factor = float(np.float32(schedule((epoch - 1) / epochs)))
+            factor = schedule_factor(schedule, (epoch - 1) / epochs)
             # Overflow is not hidden: `freeze` finds every loss that is not finite.
             with np.errstate(over="ignore", invalid="ignore"):
                 take_steps(data.Yt, data.Ct, rng, factor)

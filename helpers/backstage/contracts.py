@@ -1,19 +1,24 @@
 """Contracts: what layers, networks, samples and settings must be, said in sentences.
 
 The lesson's modules hold formulas. Whatever does not fit is met here, once, before
-NumPy meets it: where a network is made, where samples enter it, and, before anything
-is trained, in a rehearsal with a few samples through every layer.
+NumPy meets it: where a network is made, where samples enter it, and where training
+begins (see also `rehearsal`).
 """
 
-import copy
 import math
 from functools import wraps
-from itertools import count, pairwise
+from itertools import pairwise
 from numbers import Real
 
 import numpy as np
 
 from helpers.layers import Layer
+from helpers.losses import CrossEntropy
+
+ONE = 1e-3  # what the columns of C may differ from a sum of one, or two losses by
+
+
+WIDTHS, PASSES = ("inputs", "outputs"), ("forward", "backward")
 
 
 def kind(layer):
@@ -28,13 +33,34 @@ def require_instance(what, given, method, such_as):
         raise TypeError(f"{what} = {given!r}: give an instance, such as {name}()")
 
 
-def require_layer(name, layer):
-    """Raise TypeError for what is no layer."""
+def require_layer(name, layer, *also):
+    """Raise TypeError or ValueError for what is no layer, or is half written.
+
+    `also` names methods that it must have besides, such as those that its tests call.
+    """
     if not isinstance(layer, Layer):
         raise TypeError(
             f"{name} is {layer!r}: give an instance of a class that inherits from "
             "helpers.layers.Layer"
         )
+    name = f"{name} ({kind(layer)})"
+    for part in (*WIDTHS, "shapes", *PASSES, *also):
+        if not hasattr(layer, part):
+            hints = {"shapes": ": give {} if it has no parameters"}
+            hints |= dict.fromkeys(also, ", which its tests need")
+            raise TypeError(f"{name} has no {part}{hints.get(part, '')}")
+    require_counts(**{f"{width} of {name}": getattr(layer, width) for width in WIDTHS})
+    if not isinstance(layer.shapes, dict):
+        raise TypeError(
+            f"shapes of {name} is {layer.shapes!r}: give a dictionary of the blocks, "
+            "such as {'W': (rows, columns)}"
+        )
+    for block, shape in layer.shapes.items():
+        if len(np.atleast_1d(shape)) != 2 or np.ndim(shape) != 1:
+            raise ValueError(
+                f"block {block} of {name} has the shape {shape}: give (rows, columns), "
+                "such as (4, 1) for a bias of 4"
+            )
     if hasattr(layer, "activation"):
         require_instance("activation", layer.activation, "derivative", "Tanh")
 
@@ -52,6 +78,22 @@ def require_network(layers, loss):
                 f"layer {number + 1} ({kind(b)}) takes {b.inputs} inputs"
             )
     require_instance("loss", loss, "gradient", "CrossEntropy")
+    require_mean(loss, layers[-1].outputs)
+
+
+def require_mean(loss, classes):
+    """Raise ValueError for a loss that is no mean over the samples.
+
+    The loss of some samples twice over must be the loss of the samples.
+    """
+    Z = np.cos(np.arange(3.0 * classes)).reshape(classes, 3)
+    C = np.eye(classes)[:, np.arange(3) % classes]
+    once, twice = loss(Z, C), loss(np.tile(Z, 2), np.tile(C, 2))
+    if np.shape(once) == () and not np.isclose(once, twice, ONE):
+        raise ValueError(
+            f"the loss of some samples is {once:g}, of the same twice over {twice:g}: "
+            f"{kind(loss)} must be the mean over the samples: divide by Z.shape[-1]"
+        )
 
 
 def require_length(flat, size):
@@ -63,21 +105,91 @@ def require_length(flat, size):
         )
 
 
-def require_samples(network, X, C):
+def require_samples(network, X, C, names=("X", "C")):
     """Raise ValueError when X (..., features, m) or C (..., classes, m) misfits."""
+    for name, array in zip(names, (X, C), strict=True):
+        if hasattr(array, "to_numpy") or not hasattr(array, "shape"):
+            how = ".to_numpy()" if hasattr(array, "to_numpy") else "an array of NumPy"
+            raise TypeError(f"{name} is a {kind(array)}: give {how}")
+    if "_parameters" not in vars(network):
+        raise ValueError(
+            "the network has no parameters yet: give it a generator or a seed, "
+            "Network(layers, rng), or set its `parameters`"
+        )
     first, last, m = network.layers[0], network.layers[-1], X.shape[-1]
     if X.shape[-2:-1] != (first.inputs,):
         hint = ": samples belong in columns, give X.T" if m == first.inputs else ""
         raise ValueError(
-            f"X of shape {X.shape} is not (..., {first.inputs} features, samples), "
-            f"which layer 1 ({kind(first)}) takes{hint}"
+            f"{names[0]} of shape {X.shape} is not (..., {first.inputs} features, "
+            f"samples), which layer 1 ({kind(first)}) takes{hint}"
         )
     if C.shape[-2:] != (last.outputs, m):
+        flat = C.ndim < 2 and C.dtype.kind in "iu"
+        hint = f": labels become np.eye({last.outputs})[:, labels]" if flat else ""
         raise ValueError(
-            f"C of shape {C.shape} is not (..., {last.outputs} classes, {m} samples): "
-            f"layer {len(network.layers)} ({kind(last)}) has {last.outputs} outputs, "
-            f"X has {m} samples"
+            f"{names[1]} of shape {C.shape} is not (..., {last.outputs} classes, {m} "
+            f"samples): layer {len(network.layers)} ({kind(last)}) has {last.outputs} "
+            f"outputs, {names[0]} has {m} samples{hint}"
         )
+
+
+def require_parts(network, data, X, C):
+    """Raise ValueError unless training and, if there, validation samples are sound.
+
+    X and C are data.Yt and data.Ct: some data are drawn anew whenever they are asked
+    for.
+    """
+    parts = [("Yt", X, "Ct", C)]
+    if getattr(data, "Yv", None) is not None:
+        parts.append(("Yv", data.Yv, "Cv", getattr(data, "Cv", None)))
+    for y, samples, c, targets in parts:
+        require_samples(network, samples, targets, (y, c))
+        real_numbers(y, samples)
+        real_numbers(c, targets)
+        if isinstance(network.loss, CrossEntropy):
+            require_probabilities(c, targets)
+
+
+def require_probabilities(name, C):
+    """Raise ValueError unless the columns of C are not negative and sum to 1."""
+    sums = C.sum(axis=-2, keepdims=True)
+    bad = (abs(sums - 1) > ONE) | (C < -ONE).any(axis=-2, keepdims=True)
+    if bad.any():
+        *lead, _, column = np.argwhere(bad)[0].tolist()
+        raise ValueError(
+            f"{name} must be one-hot, as cross entropy asks for: {bad.sum()} of its "
+            "columns do not sum to 1 or have negative entries, the first is column "
+            f"{column}, {C[(*lead, slice(None), column)].tolist()[:5]}"
+        )
+
+
+def real_numbers(name, x):
+    """Return x as an array of finite real numbers, as floats; converts what it can.
+
+    Raises ValueError with the count of what is wrong, and the first place.
+    """
+    hidden = np.ma.getmaskarray(x).sum() if np.ma.isMaskedArray(x) else 0
+    if hidden:
+        raise ValueError(f"{name} has {hidden} masked entries: leave out such samples")
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name} has rows of different lengths") from error
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} holds {array.dtype}: give real numbers")
+    if array.size == 0:
+        raise ValueError(f"{name} of shape {array.shape} is empty: give samples")
+    if array.dtype.kind != "f" or array.dtype.itemsize < 4:
+        single = array.astype(np.float32)
+        array = single if (single == array).all() else array.astype(float)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(np.argwhere(bad)[0].tolist())
+        raise ValueError(
+            f"{name} must be finite: NaN or infinite are {bad.sum()} of its entries, "
+            f"the first at {first}"
+        )
+    return array
 
 
 def takes_samples(method):
@@ -96,6 +208,43 @@ def require_counts(**counts):
     for name, number in counts.items():
         if not isinstance(number, (int, np.integer)) or number < 1:
             raise ValueError(f"{name} = {number!r}: give a whole number, at least 1")
+
+
+def require_replicas(network, rng):
+    """Raise ValueError unless a list of generators has one for each replica."""
+    lead = network.parameters.shape[:-1]
+    if isinstance(rng, list) and (len(rng),) != lead:
+        many = f"{lead[0]} replicas" if lead else "one network, no stack"
+        raise ValueError(f"rng is a list of {len(rng)} generators, but there is {many}")
+
+
+def schedule_factor(schedule, progress):
+    """Return schedule(progress), rounded to float32; ValueError if it is no number."""
+    factor = schedule(progress)
+    if not (isinstance(factor, Real) and math.isfinite(factor)):
+        raise ValueError(f"schedule({progress:g}) = {factor!r}: give a finite number")
+    return float(np.float32(factor))
+
+
+def require_record(row, lead):
+    """Raise ValueError unless a first record is {name: number, one per replica}."""
+    if not isinstance(row, dict) or "epoch" in row:
+        raise ValueError(
+            f"record returned {row!r}: give a dictionary {{name: number}}, whose names "
+            "are not 'epoch'"
+        )
+    for name, value in row.items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub" or array.shape not in {(), lead}:
+            raise ValueError(
+                f"record returned {name} = {value!r}: give a number, or an array of "
+                f"the shape {lead}, one for each replica"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"before anything is trained {name} is {value}: samples or parameters "
+                "are too large, or the record is wrong"
+            )
 
 
 def require_functions(**functions):
@@ -128,126 +277,3 @@ def one_or_column(name, value):
 def column_shapes(n):
     """Return the shapes in which n numbers may come, one for each replica."""
     return [(), (1,), (1, 1)] if n == 1 else [(n,), (n, 1)]
-
-
-# The rehearsal ------------------------------------------------------------------------
-
-
-class Strict(Layer):
-    """A layer that says where it breaks the contract of `Layer`.
-
-    Its passes are given arrays that can only be read.
-    """
-
-    def __init__(self, layer, name):
-        """Watch over a layer, which is called by this name."""
-        self.layer, self.name = layer, name
-        self.inputs, self.outputs, self.shapes = (
-            layer.inputs,
-            layer.outputs,
-            layer.shapes,
-        )
-
-    def forward(self, x, *blocks):
-        """Return y and what is kept; raise ValueError for a y of another shape."""
-        self.given = x.shape[-2:], *(block.shape for block in blocks)
-        y, kept = self.call(self.layer.forward, *map(read_only, (x, *blocks)))
-        lead = np.broadcast_shapes(*(array.shape[:-2] for array in (x, *blocks)))
-        expect(f"the output of {self.name}", y, (*lead, self.outputs, x.shape[-1]))
-        return y, kept
-
-    def backward(self, kept, dy):
-        """Return dx and the gradients; raise ValueError for another shape of one."""
-        found = self.arrays(kept, read_only(dy))
-        for block, array, shape in zip(
-            ("x", *self.shapes), found, self.given, strict=True
-        ):
-            expect(f"the gradient of {block} of {self.name}", array, shape)
-        return found[0], found[1:]
-
-    def arrays(self, kept, dy):
-        """Return dx and the gradients in one tuple; raise ValueError unless arrays."""
-        dx, found = self.call(self.layer.backward, kept, dy)
-        many = isinstance(found, (tuple, list))
-        if not many or len(found) != len(self.shapes):
-            told = f"{len(found)} gradients" if many else f"one {type(found).__name__}"
-            raise ValueError(
-                f"{self.name} has the blocks {[*self.shapes]}, but its backward pass "
-                f"returns {told}"
-            )
-        for block, array in zip(("x", *self.shapes), (dx, *found), strict=True):
-            expect(f"the gradient of {block} of {self.name}", array)
-        return dx, *found
-
-    def call(self, function, *arguments):
-        """Call a pass of the layer, which an error of NumPy's then mentions."""
-        try:
-            first, second = function(*arguments)
-        except (ValueError, TypeError) as error:
-            shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)]
-            which = f"the {function.__name__} pass of {self.name}"
-            told = f"{which} fails on arrays of the shapes {shapes}: {error}"
-            raise ValueError(told) from error
-        return first, second
-
-
-def rehearse(network, optimizer, X, C):
-    """Raise ValueError when X, C, a layer's arrays or the optimiser do not fit.
-
-    A few samples, as many as no block has rows or columns, go forward and backward,
-    and the sentence names the layer, its block, and both shapes, or the pass that
-    writes into what it is given. It costs less than one epoch.
-    """
-    require_samples(network, X, C)
-    strict, sizes = copy.copy(network), {n for shape in network.shapes for n in shape}
-    strict.layers = [
-        Strict(layer, f"layer {number} ({kind(layer)})")
-        for number, layer in enumerate(network.layers, start=1)
-    ]
-    few = slice(next(n for n in count(3) if n not in sizes))
-    X, C = X[..., few], C[..., few]
-    scores, kept = strict.forward(X)
-    value, dZ = np.shape(network.loss(scores, C)), network.loss.gradient(scores, C)
-    if value != scores.shape[:-2]:
-        raise ValueError(
-            f"the loss of scores {scores.shape} has the shape {value}, expected "
-            f"{scores.shape[:-2]}: one number for each replica"
-        )
-    expect("the gradient of the loss", dZ, scores.shape)
-    strict.backward(kept, dZ)
-    require_optimizer(optimizer, network.parameters)
-
-
-def require_optimizer(optimizer, parameters):
-    """Raise TypeError or ValueError unless it updates such parameters in place."""
-    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
-        raise TypeError(
-            f"optimizer = {optimizer!r}: give an instance, such as SGD(0.1)"
-        )
-    tried, theta = copy.deepcopy(optimizer), parameters.copy()
-    try:
-        tried.update(theta, np.ones_like(theta), 1.0)
-    except (ValueError, TypeError) as error:
-        told = f"{optimizer} fails on parameters of the shape {theta.shape}: {error}"
-        raise ValueError(told) from error
-    moves = theta.size and np.any(getattr(optimizer, "learning_rate", 1))
-    if moves and np.array_equal(theta, parameters):
-        raise ValueError(
-            f"{optimizer} leaves the parameters as they are: `update` must change "
-            "them in place, as parameters -= ... does"
-        )
-
-
-def read_only(array):
-    """Return a view that cannot be written into."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def expect(what, array, shape=()):
-    """Raise ValueError unless this is an array whose last axes have this shape."""
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{what} is a {type(array).__name__}, not an array")
-    if array.shape[array.ndim - len(shape) :] != tuple(shape):
-        raise ValueError(f"{what} has the shape {array.shape}, expected {shape}")
