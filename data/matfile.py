@@ -41,7 +41,7 @@ def path_of(name, folder=DATA):
 
 
 def digest(arrays):
-    """SHA-256 over names, shapes, type and values of the four float32 arrays."""
+    """SHA-256 over names, shapes, type and values of the four arrays in float32."""
     state = sha256()
     for v in VARIABLES:
         state.update(f"{v} {arrays[v].shape} float32\n".encode())
@@ -67,7 +67,11 @@ def ledger(folder=DATA):
 
 
 def read(path):
-    """Return {variable: float32 array}; raises DatasetError if anything is amiss."""
+    """Return {variable: array of floats}; raises DatasetError if anything is amiss.
+
+    Numbers that float32 would round stay float64: what is small beside a large offset
+    is lost in float32.
+    """
     get = "run `make data` or put the course's file there"
     require(path.exists(), f"{path} does not exist: {get}.")
     try:
@@ -86,7 +90,13 @@ def read(path):
     for holds, sentence in _demands(variables):
         require(holds, f"{path}: {sentence}")
     arrays = dict(variables)
-    return {v: np.array(arrays[v], np.float32, order="C") for v in VARIABLES}
+    return {v: _floats(arrays[v]) for v in VARIABLES}
+
+
+def _floats(x):
+    """Return numbers as float32 if it holds them all, else as float64."""
+    single = np.array(x, np.float32, order="C")
+    return single if (single == x).all() else np.array(x, float, order="C")
 
 
 def _elements(data, order):

@@ -38,6 +38,9 @@ from helpers.thresholds import (
 
 DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
 SMALL = f"f is below {ROUNDING:.0e} around x, where rounding hides it: scale f"
+NO_STEP = "no step clears both the kinks of f and the rounding noise: move x"
+AT_KINK = "x lies at a kink of f, where it has no derivative: move x, and "
+AT_KINK += "analytic=False is meant"
 LOST = "the derivative is lost in f's rounding: scale x"
 KINKS = "central differences agree, so f has kinks or loses complex numbers (abs, std, "
 KINKS += "an array of floats): analytic=False is meant"
@@ -158,8 +161,7 @@ def central_difference_test(f, x, derivative, rng):
         fields |= {"verdict": "refused" if lies else "pass"}
         fields |= {"reason": LOST if lies else ALIKE}
     elif best == 0:
-        reason = "no step clears both the kinks of f and the rounding noise: move x"
-        fields |= {"verdict": "refused", "error": np.nan, "reason": reason}
+        fields |= {"verdict": "refused", "error": np.nan, "reason": NO_STEP}
     levels = max(least, LAST_PLACES * np.linalg.norm(f(x)) / STEPS[best]), drift
     return conclude("central difference", claimed, quotients[best], *levels, **fields)
 
@@ -223,7 +225,8 @@ def transpose_test(shape, jvp, vjp, value, rng):
 def gradient_test(f, x, gradient, rng, analytic=True):
     """Test the gradient of f, which returns a number, or one for each replica."""
     x, rng = real_numbers("x", x).astype(float), np.random.default_rng(rng)
-    single = np.result_type(gradient) == np.float32
+    gradient = np.asarray(gradient)
+    single = gradient.dtype == np.float32
     if wrong := shape_test(gradient, x.shape):
         return [wrong]
     reason = "the gradient is float32: the tests need float64" if single else ""
@@ -247,7 +250,8 @@ def derivative_tests(f, x, derivative, rng, kind, analytic):
     """Test f′(x)d: a Taylor and a complex step test, or, with kinks, differences.
 
     Where central differences agree, a residual that breaks off has met a kink, and a
-    complex step far off an f that is not analytic.
+    complex step far off an f that is not analytic. Where they find a kink at x itself,
+    f has no derivative there.
     """
     if not analytic:
         return [central_difference_test(f, x, derivative, rng)]
@@ -256,11 +260,14 @@ def derivative_tests(f, x, derivative, rng, kind, analytic):
         complex_step_test(f, x, derivative, rng),
     )
     taylor, step = tests
-    kinked = taylor.verdict == "FAIL" and breaks_off(taylor.residuals[1], taylor.fitted)
+    failed = taylor.verdict == "FAIL"
+    kinked = failed and breaks_off(taylor.residuals[1], taylor.fitted)
     real = taylor.passed and step.verdict == "FAIL" and step.error > CENTRAL_DIFFERENCE
-    if kinked or real:
+    if failed or real:
         again = central_difference_test(f, x, derivative, np.random.default_rng(0))
-        refusal = {"verdict": "refused", "reason": KINKS} if again.passed else {}
+        reason = KINKS if again.passed and (kinked or real) else ""
+        reason = AT_KINK if again.reason == NO_STEP and failed else reason
+        refusal = {"verdict": "refused", "reason": reason} if reason else {}
         return [t if t.passed else replace(t, **refusal) for t in tests]
     return list(tests)
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.matfile import DATA, digest, ledger, path_of, read, require
+from helpers.backstage.contracts import real_numbers
 
 NAMES = ("Peaks", "SwissRoll", "GMM")
 FEWEST = 200  # training samples: as many are drawn in the last chapter
 LENGTHS = 1 / 4, 4  # of samples, for which rates and initial weights are made
+OFFSET = 1000  # deviations from zero to a mean: float32 has seven digits in all
 
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Training and validation samples, float32, one sample per column.
+    """Training and validation samples, floats, one sample per column.
 
+    Lists, integers and data frames are converted; ValueError says what else is amiss.
     `ceiling` is the best accuracy (0..1) that any classifier can reach on average;
     it and `seed` are None unless the file is one that `data.recipes` drew.
     """
@@ -27,6 +30,20 @@ class Dataset:
     ceiling: float | None = None
     seed: int | None = None
     standardised: bool = False
+
+    def __post_init__(self):
+        """Make arrays of finite floats, and compare their sizes."""
+        for part in ("Yt", "Ct", "Yv", "Cv"):
+            array = real_numbers(f"{self.name}: {part}", getattr(self, part))
+            vars(self)[part] = array  # the rest is frozen
+        for y, c in ((self.Yt, self.Ct), (self.Yv, self.Cv)):
+            fits = y.ndim > 1 < c.ndim and y.shape[-1] == c.shape[-1]
+            require(
+                fits and y.shape[-2] == self.features and c.shape[-2] == self.classes,
+                f"{self.name}: Yt and Yv must be (features, samples), Ct and Cv "
+                "(classes, samples), found the shapes "
+                f"{self.Yt.shape}, {self.Yv.shape}, {self.Ct.shape}, {self.Cv.shape}.",
+            )
 
     def __repr__(self):
         """Return name and sizes, not the samples."""
@@ -74,7 +91,8 @@ def load(name, folder=DATA):
     """
     arrays = read(path_of(name, folder))
     known = ledger(folder).get(digest(arrays), {})
-    return standardise(Dataset(name, **arrays, **known))
+    found = standardise(Dataset(name, **arrays, **known))
+    return replace(found, **{v: np.float32(getattr(found, v)) for v in arrays})
 
 
 def load_all(folder=DATA):
@@ -91,16 +109,18 @@ def standardise(dataset):
     """Give samples far from length 1 features of mean 0, deviation ≤ 1/√features.
 
     Stable rates fall with the squared length, and tests of derivatives end where scores
-    are huge. So samples whose root mean square length lies outside of LENGTHS are moved
-    and scaled, by what is found in training; a constant feature becomes 0. A tenth of
-    the range counts as deviation at least, lest a feature that is seldom different from
-    its usual value outweigh all others.
+    are huge. So samples whose root mean square length lies outside of LENGTHS, or with
+    a feature whose mean is beyond OFFSET deviations, are moved and scaled in float64,
+    by what is found in training; a constant feature becomes 0. A tenth of the range
+    counts as deviation at least, lest a feature that is seldom different from its usual
+    value outweigh all others.
     """
     Y, (low, high) = dataset.Yt.astype(float), LENGTHS
-    if low <= np.sqrt(np.mean(np.sum(Y**2, axis=0))) <= high:
-        return dataset
     mean, spread = Y.mean(axis=1, keepdims=True), np.ptp(Y, axis=1, keepdims=True)
     sd = np.maximum(Y.std(axis=1, keepdims=True), spread / 10)
+    near = (abs(mean) <= OFFSET * sd)[spread > 0].all()
+    if near and low <= np.sqrt(np.mean(np.sum(Y**2, axis=0))) <= high:
+        return dataset
     sd[spread == 0] = np.inf
     Yt, Yv = (np.float32((X - mean) / (sd * np.sqrt(len(Y)))) for X in (Y, dataset.Yv))
     return replace(dataset, Yt=Yt, Yv=Yv, standardised=True)

@@ -1,0 +1,365 @@
+"""What people bring that does not fit: a sentence each, before anything is trained."""
+
+import copy
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import checks, sgd
+from helpers.experiments import Run, run_all
+from helpers.layers import HiddenLayer, Layer, OutputLayer, Tanh
+from helpers.losses import CrossEntropy, LeastSquares, log_softmax, softmax
+from helpers.network import Network
+
+
+def plain(blobs):
+    """Return samples without a class of their own, three features and classes."""
+    one = blobs()
+    return SimpleNamespace(
+        **{v: getattr(one, v).copy() for v in ("Yt", "Ct", "Yv", "Cv")}
+    )
+
+
+def change(data, part, value, place=None):
+    """Return the data with another part, or with a part changed in one place."""
+    other = copy.deepcopy(data)
+    array = getattr(other, part)
+    if place is None:
+        setattr(other, part, value(array) if callable(value) else value)
+    else:
+        array[place] = value
+    return other
+
+
+SAMPLES = [  # part, what it is instead, at a place or as a whole; words
+    ("Yt", np.nan, (1, 7), r"^Yt must be finite: NaN or infinite are 1 of .*\(1, 7\)$"),
+    ("Yt", np.inf, (0, slice(3, 5)), r"^Yt must be finite: .* 2 of its .*\(0, 3\)$"),
+    ("Yv", np.nan, (0, 0), r"^Yv must be finite: NaN or infinite are 1 of"),
+    ("Ct", np.nan, (0, 2), r"^Ct must be finite"),
+    ("Cv", -np.inf, (0, 2), r"^Cv must be finite"),
+    ("Yt", pd.DataFrame, None, r"^Yt is a DataFrame: give \.to_numpy\(\)$"),
+    ("Yv", pd.DataFrame, None, r"^Yv is a DataFrame: give \.to_numpy\(\)$"),
+    ("Ct", pd.DataFrame, None, r"^Ct is a DataFrame: give \.to_numpy\(\)$"),
+    ("Yt", np.ndarray.tolist, None, r"^Yt is a list: give an array of NumPy$"),
+    ("Cv", np.ndarray.tolist, None, r"^Cv is a list: give an array of NumPy$"),
+    ("Yt", lambda x: x + 1j, None, r"^Yt holds complex64: give real numbers$"),
+    ("Yt", lambda x: x.astype(str), None, r"^Yt holds <U\d+: give real numbers$"),
+    ("Yt", lambda x: x.astype(object), None, r"^Yt holds object: give real numbers$"),
+    ("Yt", lambda x: np.ma.masked_less(x, 0), None, r"^Yt has \d+ masked entries"),
+    ("Yt", lambda x: x[:, :0], None, r"^Ct of shape .* Yt has 0 samples$"),
+    ("Yt", lambda x: x.T, None, r"^Yt of shape .*samples belong in columns, give X\.T"),
+    (
+        "Yv",
+        lambda x: x[:1],
+        None,
+        r"^Yv of shape \(1, 50\) is not \(\.\.\., 2 features",
+    ),
+    ("Yv", lambda x: x[0], None, r"^Yv of shape \(50,\) is not \(\.\.\., 2 features"),
+    ("Ct", lambda C: 2 * C - 1, None, r"^Ct must be one-hot, .* 100 of its columns"),
+    ("Cv", lambda C: 2 * C - 1, None, r"^Cv must be one-hot, .* 50 of its columns"),
+    ("Ct", lambda C: C + C, None, r"^Ct must be one-hot, .*first is column 0, \["),
+    ("Ct", 0, (slice(None), 4), r"^Ct must be one-hot, .* 1 of its .*column 4, \[0\.0"),
+    (
+        "Ct",
+        lambda C: C.argmax(0),
+        None,
+        r"^Ct .* labels become np\.eye\(3\)\[:, labels",
+    ),
+    (
+        "Cv",
+        lambda C: C.argmax(0),
+        None,
+        r"^Cv .* labels become np\.eye\(3\)\[:, labels",
+    ),
+    ("Ct", lambda C: C.T, None, r"^Ct of shape \(100, 3\) is not"),
+    (
+        "Ct",
+        lambda C: C[:2],
+        None,
+        r"^Ct of shape \(2, 100\) is not \(\.\.\., 3 classes",
+    ),
+    ("Cv", lambda C: C[:, 1:], None, r"^Cv of shape .* Yv has 50 samples$"),
+]
+
+
+@pytest.mark.parametrize(("part", "value", "place", "words"), SAMPLES)
+def test_samples_are_refused_before_anything_is_trained(
+    blobs, part, value, place, words
+):
+    data = change(plain(blobs), part, value, place)
+    network = Network([HiddenLayer(2, 4), OutputLayer(4, 3)], 0)
+    before = network.parameters.copy()
+    with pytest.raises((ValueError, TypeError), match=words):
+        sgd.train(network, data, rng=0)
+    assert np.array_equal(network.parameters, before)
+
+
+def test_what_only_least_squares_takes_is_left_to_it(blobs):
+    data = change(plain(blobs), "Ct", lambda C: 2 * C - 1)
+    network = Network([OutputLayer(2, 3)], 0, loss=LeastSquares())
+    sgd.train(network, data, rng=0, epochs=1, progress=False)
+    soft = change(plain(blobs), "Ct", lambda C: 0.9 * C + np.float32(0.1 / 3))
+    sgd.train(Network([OutputLayer(2, 3)], 0), soft, rng=0, epochs=1, progress=False)
+
+
+DATASETS = [
+    ("Yt", np.ndarray.tolist, None),
+    ("Yt", pd.DataFrame, None),
+    ("Ct", lambda C: C.astype(int), None),
+    ("Ct", lambda C: C.astype(bool), None),
+    ("Yt", np.ma.masked_array, None),
+    ("Yt", lambda x: x + np.nan, r"^blobs: Yt must be finite: .* 200 of its entries"),
+    ("Yv", lambda x: x + 1j, r"^blobs: Yv holds complex64: give real numbers$"),
+    ("Yv", lambda x: x[:, :0], r"^blobs: Yv of shape \(2, 0\) is empty: give samples$"),
+    ("Yt", lambda x: x[:, :0], r"^blobs: Yt of shape \(2, 0\) is empty: give samples$"),
+    ("Yt", lambda x: x.astype(str), r"^blobs: Yt holds <U\d+: give real numbers$"),
+    ("Yt", lambda x: np.ma.masked_less(x, 0), r"^blobs: Yt has \d+ masked entries: "),
+    ("Yt", lambda x: [[1.0], [2.0, 3.0]], r"^blobs: Yt has rows of different lengths$"),
+    ("Yt", lambda x: x.T, r"^blobs: Yt and Yv must be .*found the shapes \(100, 2\)"),
+    ("Ct", lambda C: C.argmax(axis=0), r"^blobs: .* found the shapes .*, \(100,\)"),
+    ("Cv", lambda C: C[:2], r"^blobs: Yt and Yv must be .*\(2, 50\)\.$"),
+    ("Yt", None, r"^blobs: Yt holds object: give real numbers$"),
+]
+
+
+@pytest.mark.parametrize(("part", "value", "words"), DATASETS)
+def test_a_dataset_converts_what_it_can_and_names_the_rest(blobs, part, value, words):
+    data = blobs()
+    given = value and value(getattr(data, part))
+    if words is None:
+        found = getattr(replace(data, **{part: given}), part)
+        assert type(found) is np.ndarray
+        assert found.dtype.kind == "f"
+        np.testing.assert_array_equal(found, np.asarray(given))
+    else:
+        with pytest.raises(ValueError, match=words):
+            replace(data, **{part: given})
+
+
+def test_integers_beyond_single_precision_keep_their_digits(blobs):
+    large = 2**24 + np.arange(200).reshape(2, 100)
+    found = replace(blobs(), Yt=large).Yt
+    np.testing.assert_array_equal(found, large)
+    assert found.dtype == float
+
+
+# Losses and layers --------------------------------------------------------------------
+
+
+class Summed(CrossEntropy):
+    def __call__(self, Z, C):
+        return -(C * log_softmax(Z)).sum(axis=(-2, -1))
+
+    def gradient(self, Z, C):
+        return softmax(Z) - C
+
+
+class SummedSquares(LeastSquares):
+    def __call__(self, Z, C):
+        return ((Z - C) ** 2).sum(axis=(-2, -1))
+
+
+def layer(**parts):
+    """Return a layer y = W x of three units that lacks or has these parts instead."""
+    whole = {"inputs": 3, "outputs": 3, "shapes": {"W": (3, 3)}}
+    whole |= {"forward": lambda self, x, W: (W @ x, (x, W))}
+    whole |= {
+        "backward": lambda self, kept, dy: (kept[1].mT @ dy, (dy @ kept[0].mT,)),
+        "jvp": lambda self, kept, dx, dW: kept[1] @ dx + dW @ kept[0],
+    }
+    parts = {name: part for name, part in (whole | parts).items() if part is not None}
+    return type("Mine", (Layer,), parts)()
+
+
+def forward(self, x, W):
+    z = np.zeros((3, x.shape[-1]))
+    z += W @ x
+    return z, (x, W)
+
+
+LAYERS = [
+    ({"shapes": None}, r"\(Mine\) has no shapes: give \{\} if it has no parameters$"),
+    ({"inputs": None}, r"\(Mine\) has no inputs$"),
+    ({"outputs": None}, r"\(Mine\) has no outputs$"),
+    ({"forward": None}, r"\(Mine\) has no forward$"),
+    ({"backward": None}, r"\(Mine\) has no backward$"),
+    (
+        {"inputs": 2.5},
+        r"^inputs of .*\(Mine\) = 2\.5: give a whole number, at least 1$",
+    ),
+    ({"outputs": 0}, r"^outputs of .*\(Mine\) = 0: give a whole number, at least 1$"),
+    ({"inputs": "3"}, r"^inputs of .*\(Mine\) = '3': give a whole number"),
+    ({"shapes": [(3, 3)]}, r"^shapes of .*\(Mine\) is \[\(3, 3\)\]: give a dictionary"),
+    (
+        {"shapes": {"W": (9,)}},
+        r"^block W of .*\(Mine\) has the shape \(9,\): give \(row",
+    ),
+    ({"shapes": {"W": 9}}, r"^block W of .*\(Mine\) has the shape 9: give \(rows, col"),
+    ({"shapes": {"W": (1, 3, 3)}}, r"^block W of .* has the shape \(1, 3, 3\): give"),
+]
+
+
+@pytest.mark.parametrize(("parts", "words"), LAYERS)
+def test_a_half_written_layer_is_named_in_training_and_in_tests(parts, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        Network([layer(**parts), OutputLayer(3, 3)], 0)
+    with pytest.raises((TypeError, ValueError), match=words):
+        checks.layer_tests("mine", layer(**parts), np.ones((3, 8)), 0)
+
+
+def test_only_tests_ask_for_the_forward_derivative(draw):
+    network = Network([layer(jvp=None), OutputLayer(3, 4)], 0)
+    assert network.gradient(*draw()).shape == network.parameters.shape
+    with pytest.raises(
+        TypeError, match=r"^layer 1 \(Mine\) has no jvp, which its tests"
+    ):
+        checks.network_tests("net", network, *draw(), 0)
+    with pytest.raises(
+        TypeError, match=r"^the layer \(Mine\) has no jvp, which its tes"
+    ):
+        checks.layer_tests("mine", layer(jvp=None), np.ones((3, 8)), 0)
+
+
+def test_what_is_changed_in_place_says_what_to_write(blobs):
+    data = replace(blobs(), Yt=np.ones((3, 100), "f4"), Yv=np.ones((3, 50), "f4"))
+    network = Network([layer(forward=forward), OutputLayer(3, 3)], [0, 1])
+    said = r"forward pass of layer 1 \(Mine\) .* write z = z \+ b, not z \+= b: a stack"
+    with pytest.raises(ValueError, match=said):
+        sgd.train(network, data, rng=0)
+
+
+@pytest.mark.parametrize("loss", [Summed(), SummedSquares()])
+def test_a_loss_that_is_no_mean_is_named(loss):
+    said = f"of the same twice over .*: {type(loss).__name__} must be the mean over"
+    with pytest.raises(ValueError, match=said):
+        Network([OutputLayer(3, 4)], 0, loss=loss)
+
+
+# Settings -----------------------------------------------------------------------------
+
+SETTINGS = [
+    ({"schedule": lambda t: None}, r"^schedule\(0\) = None: give a finite number$"),
+    ({"schedule": lambda t: np.nan}, r"^schedule\(0\) = nan: give a finite number$"),
+    ({"schedule": lambda t: "fast"}, r"^schedule\(0\) = 'fast': give a finite number$"),
+    (
+        {"schedule": lambda t: 1 / (1 - t) if t < 0.5 else np.inf},
+        r"^schedule\(0\.5\) = ",
+    ),
+    (
+        {"schedule": lambda t: np.ones(2)},
+        r"^schedule\(0\) = array.*give a finite number",
+    ),
+    ({"record": lambda *_: None}, r"^record returned None: give a dictionary"),
+    ({"record": lambda *_: 0.5}, r"^record returned 0\.5: give a dictionary"),
+    ({"record": lambda *_: {"x": None}}, r"^record returned x = None: give a number"),
+    ({"record": lambda *_: {"x": "no"}}, r"^record returned x = 'no': give a number"),
+    (
+        {"record": lambda *_: {"x": np.ones(7)}},
+        r"^record returned x = array.*give a num",
+    ),
+    ({"record": lambda *_: {"epoch": 1}}, r"^record returned .*names are not 'epoch'$"),
+    ({"record": lambda *_: {"x": np.nan}}, r"^before anything is trained x is nan: "),
+    (
+        {"rng": [0, 1]},
+        r"^rng is a list of 2 generators, but there is one network, no st",
+    ),
+    ({"epochs": None}, r"^epochs = None: give a whole number, at least 1$"),
+    ({"batch_size": 64.0}, r"^batch_size = 64\.0: give a whole number, at least 1$"),
+    ({"schedule": 0.5}, r"^schedule = 0\.5: give a function$"),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), SETTINGS)
+def test_settings_are_refused_by_name(blobs, settings, words):
+    network = Network([OutputLayer(2, 3)], 0)
+    settings = {"rng": 0, "epochs": 4, "progress": False} | settings
+    with pytest.raises(ValueError, match=words):
+        sgd.train(network, blobs(), **settings)
+
+
+def test_there_are_as_many_generators_as_replicas(blobs):
+    network = Network([OutputLayer(2, 3)], [0, 1, 2])
+    for seeds in ([0], [0, 1]):
+        said = rf"^rng is a list of {len(seeds)} generators, but there is 3 replicas$"
+        with pytest.raises(ValueError, match=said):
+            sgd.train(network, blobs(), rng=seeds)
+
+
+def test_a_network_without_parameters_says_what_it_lacks(draw, blobs):
+    network, said = (
+        Network([OutputLayer(3, 4)]),
+        r"^the network has no parameters yet: ",
+    )
+    for use in (network.value, network.gradient, network.evaluate):
+        with pytest.raises(ValueError, match=said):
+            use(*draw())
+    with pytest.raises(ValueError, match=said):
+        sgd.train(Network([OutputLayer(2, 3)]), blobs(), rng=0)
+
+
+def test_samples_of_a_run_are_judged_before_anything_is_trained(blobs):
+    data = replace(blobs(), Ct=2 * blobs().Ct - 1)
+    with pytest.raises(ValueError, match=r"^Ct must be one-hot"):
+        run_all([Run("blobs")], {"blobs": data}, 1)
+
+
+# Derivatives --------------------------------------------------------------------------
+
+
+def square(X):
+    return (X * X).sum(axis=-1)
+
+
+@pytest.mark.parametrize("size", [1e12, 1e15, 1e16, 1e50])
+@pytest.mark.parametrize("slope", [-2, 2, 1, 0])
+def test_a_slope_lost_in_the_rounding_is_never_called_right(size, slope):
+    x = size * np.random.default_rng(0).standard_normal(6)
+    (test,) = checks.gradient_test(square, x, slope * x, 0, analytic=False)
+    assert not test.passed or slope in {2, 0}
+    assert slope == 0 or test.verdict == "refused"
+
+
+def test_a_norm_at_zero_has_no_derivative_there():
+    norm = partial(np.linalg.norm, axis=-1)
+    for g in (np.zeros(4), np.ones(4)):
+        taylor, _ = checks.gradient_test(norm, np.zeros(4), g, 0)
+        assert taylor.verdict == "refused"
+        assert "analytic=False is meant" in taylor.reason
+
+
+ARGUMENTS = [
+    (np.array([1.0, np.nan]), r"^x must be finite: NaN or infinite are 1 of .*\(1,\)$"),
+    (np.array([1.0, 1j]), r"^x holds complex128: give real numbers$"),
+    ([], r"^x of shape \(0,\) is empty: give samples$"),
+    ("text", r"^x holds <U4: give real numbers$"),
+]
+
+
+@pytest.mark.parametrize(("x", "words"), ARGUMENTS)
+def test_arguments_that_are_no_real_numbers_are_refused(x, words):
+    with pytest.raises(ValueError, match=words):
+        checks.gradient_test(square, x, np.ones(2), 0)
+    with pytest.raises(ValueError, match=words):
+        checks.layer_tests("mine", HiddenLayer(2, 3), x, 0)
+    with pytest.raises(ValueError, match=words.replace("x ", "W ")):
+        checks.gradient_tests("f", square, lambda W: (2 * W,), {"W": x}, 0)
+
+
+def test_a_list_and_a_seed_are_converted():
+    for x in ([1, 2, 3], (1.0, 2.0, 3.0), np.array([1, 2, 3], np.int8)):
+        tests = checks.gradient_test(square, x, [2.0, 4.0, 6.0], 5)
+        assert all(test.passed for test in tests)
+    found = checks.layer_tests("mine", HiddenLayer(2, 3), [[1, 2], [3, 4]], 0)
+    assert all(test.passed for test in found)
+
+
+@pytest.mark.parametrize("given", [HiddenLayer, Tanh(), None, "tanh"])
+def test_what_is_no_layer_is_named(given):
+    with pytest.raises(
+        TypeError, match=r"^the layer is .*: give an instance of a class"
+    ):
+        checks.layer_tests("mine", given, np.ones((2, 3)), 0)
