@@ -205,7 +205,7 @@ def machine(competitors):
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "NumPy": np.__version__,
-        "Numba": version("numba"),
+        "llvmlite": version("llvmlite"),
         "BLAS": f"{blas['name']} {blas['version']}",
         **{name: version(name) for name in sorted(packages)},
         "rounds": ROUNDS,

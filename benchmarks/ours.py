@@ -47,7 +47,7 @@ class Single(Stack):
 
 
 class PlainStack(Stack):
-    """R replicas in one stack, by NumPy: what is done where there is no Numba."""
+    """R replicas in one stack, by NumPy: what is done where there is no llvmlite."""
 
     def __init__(self, *arguments):
         with patch.object(engine, "programs", lambda *_: None):

@@ -1,129 +1,241 @@
 """Programs: a function of a state and samples, recorded once, performed many times.
 
 Each replica of a stack goes through by itself, so that all it needs stays in the cache.
+What cannot be performed as NumPy does it is done by NumPy, here or at the caller's.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
-from engine import machine
-from engine.record import COPY, NAMES, Tape, UnknownError
+import engine
+from engine import kernels, plan, processor, traces
+from engine.array import UnknownError
+from engine.tape import FLOAT, LANES, Tape
 
-ONE_OPERAND = ("copy", "absolute", "exp", "log", "sqrt", "tanh")
+SLACK = 1 << 10  # numbers behind the memory, that may be read in vain
+SCALES = (1, 1e-3, 1e3)  # of the samples that a program is tried with
+CLOSE = 1e-4, 1e-6  # of what changes, and of what there is, it may differ by so much
+SHAKEN = 1e-5  # and by what NumPy's own results do when samples do by so much
+SHAKES = 8
+
+
+class Record:
+    """What a function of vectors of these sizes and of m samples asks of NumPy."""
+
+    def __init__(self, function, sizes, rows, m):
+        """Call it once. Raises UnknownError."""
+        self.tape = tape = Tape()
+        self.state = [tape.array((n,)) for n in sizes]
+        self.samples = tape.array((sum(rows), m))
+        with np.errstate(all="ignore"):
+            values = function(*self.state, *np.split(self.samples, rows[:1]))
+        self.values = [tape.put(x, tape.array(())) for x in values]
+        if tape.refused:
+            raise UnknownError(tape.refused)
+
+    def starts(self, arrays):
+        """Return where arrays begin on the tape."""
+        return [self.tape.buffer(self.tape.place(x)) for x in arrays]
+
+    def content(self):
+        """Return all that tells one record from another."""
+        numbers = {k: (x.shape, x.tobytes()) for k, x in self.tape.numbers.items()}
+        return self.tape.notes, numbers, self.starts(self.values)
 
 
 class Program:
-    """function(*state, X, C) for one replica and m samples.
+    """A record, compiled for m samples at a time."""
+
+    def __init__(self, record, rows, m):
+        """Compile what the state and the values need."""
+        tape, self.m, self.numbers = record.tape, m, len(record.values)
+        state, values = record.starts(record.state), record.starts(record.values)
+        samples = record.starts([record.samples])
+        calls, lain, top = plan.program(tape, [*state, *values], [*state, *samples])
+        self.state, totals = [lain[x] for x in state], [lain[x] for x in values]
+        room = np.zeros(top + SLACK + LANES, FLOAT)
+        self.M = room[-room.ctypes.data // room.itemsize % LANES :]
+        for start, numbers in tape.numbers.items():
+            if start in lain:
+                self.M[lain[start] : lain[start] + numbers.size] = numbers.ravel()
+        gather = kernels.kernel(kernels.gather, 5, m, rows)
+        add = kernels.kernel(kernels.add, 2 * self.numbers, self.numbers)
+        begin = gather, [0, 0, 0, lain[samples[0]], 0]
+        self.address, self.given = kernels.ready(
+            [begin, *calls, (add, totals + totals)]
+        )
+
+    def run(self, state, X, C, order):
+        """Perform it for the samples in `order`; change the state, return totals."""
+        totals, given, M = np.zeros(self.numbers), self.given, self.M
+        given[(begin := given[1]) : begin + 3] = [x.ctypes.data for x in (X, C, order)]
+        given[begin + 4] = X.shape[1]
+        where = totals.ctypes.data + totals.itemsize * np.arange(self.numbers)
+        given[len(given) - self.numbers :] = where
+        for start, x in zip(self.state, state, strict=True):
+            M[start : start + x.size] = x
+        run = processor.RUN(self.address)
+        run(M.ctypes.data, given.ctypes.data, len(order) // self.m)
+        for start, x in zip(self.state, state, strict=True):
+            changed = M[start : start + x.size]
+            if x.tobytes() != changed.tobytes():  # what is only read may be read-only
+                x[:] = changed
+        return totals
+
+
+class Programs:
+    """function(*state, X, C), with a program for each size of a batch.
 
     The state is a list of vectors, which may be changed in place; X (features, m) and
     C (classes, m) are samples. What it returns are numbers, which are added up.
     """
 
-    def __init__(self, function, sizes, rows, m):
-        """Record it for vectors of these `sizes`, and `rows` of X and of C.
-
-        It is recorded with random numbers, and tried with others. Raises UnknownError
-        if the machine cannot do it, or does not do the same with these.
-        """
-        rng, tape, self.m = np.random.default_rng(0), Tape(), m
-
-        def some():
-            vectors = [rng.standard_normal(n, np.float32) / 4 for n in sizes]
-            return vectors, rng.random((sum(rows), m), np.float32)
-
-        vectors, samples = some()
-        state, Y = [tape.argument(x) for x in vectors], tape.argument(samples)
-        with np.errstate(all="ignore"):
-            values = function(*state, *np.split(Y, rows[:1]))
-            values = [tape.put(x, tape.empty(())) for x in values]
-        self.table, self.M = tape.program(*state, *values), tape.memory()
-        self.state, self.places = (
-            np.array([tape.place(x)[0] for x in arrays])
-            for arrays in (state, [Y, *values])
-        )
-        self.require_same(function, *some(), rows)
-
-    def require_same(self, function, vectors, samples, rows):
-        """Raise UnknownError unless the function does with these what is recorded."""
-        X, C = np.split(samples, rows[:1])
-        found, totals = [x.copy() for x in vectors], np.zeros(len(self.places) - 1)
-        self.run(found, X, C, np.arange(self.m), totals)
-        again = [x.copy() for x in vectors]
-        with np.errstate(all="ignore"):
-            once, twice = (
-                [*state, np.array(function(*state, X.copy(), C.copy()))]
-                for state in (vectors, again)
-            )
-        if [x.tobytes() for x in once] != [x.tobytes() for x in twice]:
-            raise UnknownError("functions that do otherwise the second time")
-        pairs = zip([*found, totals], once, strict=True)
-        if not all(np.allclose(*pair, 1e-3, 1e-4, equal_nan=True) for pair in pairs):
-            raise UnknownError("functions that do otherwise on other numbers")
-
-    def run(self, vectors, X, C, order, totals):
-        """Perform the program for m samples after m of `order`; change the vectors."""
-        for start, x in zip(self.state, vectors, strict=True):
-            self.M[start : start + x.size] = x
-        places = self.places
-        machine.compiled()(self.table, self.M, X, C, order, self.m, places, totals)
-        for start, x in zip(self.state, vectors, strict=True):
-            changed = self.M[start : start + x.size]
-            if x.tobytes() != changed.tobytes():  # what is only read may be read-only
-                x[:] = changed
-
-    def listing(self):
-        """Return for each instruction (name, sizes, place written, places read)."""
-        lines = []
-        for what, *sizes, out, _, _, a, _, _, b, _, _, c, _ in self.table.tolist():
-            name = NAMES[what]
-            read = [a] if name in ONE_OPERAND else [a, b]
-            lines.append((name, sizes, out, read + [c] * (what < COPY)))
-        return lines
-
-
-class Programs:
-    """A function of a state and samples, with a program for each size of a batch."""
-
     def __init__(self, function, state, X, C, batch):
         """Record it for replicas like those of `state`, a list of (..., n).
 
-        X is (..., features, m), C (..., classes, m). Raises UnknownError.
+        X is (..., features, m), C (..., classes, m). Raises UnknownError, also if a
+        call changes anything else than the state: what the function can see, or the
+        global generators of random numbers.
         """
         for x in (*state, X, C):
-            if x.dtype != np.float32:
+            if x.dtype != FLOAT:
                 raise UnknownError(f"numbers of the type {x.dtype}")
         if max(X.ndim, C.ndim) > 1 + state[0].ndim:
             raise UnknownError("samples of more replicas than there are states")
-        sizes, rows = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
-        self.recipe, self.batch, self.programs = (function, sizes, rows), batch, {}
-        self.numbers = len(self.program(batch).places) - 1
-        if rest := X.shape[-1] % batch:
-            self.program(rest)
+        self.sizes = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
+        self.function, self.batch = function, batch
+        self.programs, self.sound = {}, True
+        for m in dict.fromkeys([batch, X.shape[-1] % batch or batch]):
+            self.programs[m] = self.program(m, state, X, C)
 
-    def program(self, m):
-        """Return the program for m samples."""
-        if m not in self.programs:
-            self.programs[m] = Program(*self.recipe, m)
-        return self.programs[m]
+    def program(self, m, state, X, C):
+        """Return a program for m samples, which does on these what NumPy does.
+
+        Raises UnknownError if there is none.
+        """
+        states = traces.generators()
+        try:
+            return self.tried(m, state, X, C)
+        finally:
+            traces.restore(states)
+
+    def tried(self, m, state, X, C):
+        """Return a program that was recorded twice, and tried on several samples."""
+        before = traces.seen(self.function)
+        records = []
+        for _ in range(2):
+            records.append(Record(self.function, *self.sizes, m))
+            self.require_no_trace(before)
+        if records[0].content() != records[1].content():
+            raise UnknownError("functions that do otherwise the second time")
+        program = Program(records[0], self.sizes[1], m)
+        for vectors, x, c in examples(m, state, X, C):
+            self.require_same(program, vectors, x, c)
+            self.require_no_trace(before)
+        return program
+
+    def require_no_trace(self, before):
+        """Raise UnknownError if anything is not what it was before the function ran."""
+        after = traces.seen(self.function)
+        for name in before.keys() | after.keys():
+            if name not in before or name not in after or before[name] != after[name]:
+                raise UnknownError(f"functions that change something: {name}")
+
+    def by_numpy(self, state, X, C):
+        """Return state and totals after the function, which may not see the others."""
+        state = [x.copy() for x in state]
+        with np.errstate(all="ignore"):
+            totals = self.function(*state, X.copy(), C.copy())
+        return [*state, np.array(totals, float)]
+
+    def require_same(self, program, state, X, C):
+        """Raise UnknownError unless a program does with these what NumPy does."""
+        found, expected = [x.copy() for x in state], self.by_numpy(state, X, C)
+        found.append(program.run(found, X, C, np.arange(X.shape[1])))
+        again, rng = self.by_numpy(state, X, C), np.random.default_rng(0)
+        if [x.tobytes() for x in again] != [x.tobytes() for x in expected]:
+            raise UnknownError("functions that do otherwise the second time")
+        others, starts = None, [*state, np.zeros(program.numbers)]
+        for n, (x, y, start) in enumerate(zip(found, expected, starts, strict=True)):
+            if not np.isfinite(y).all() or not np.isfinite(x).all():
+                if np.isfinite(y).all() or np.isfinite(x).all():
+                    raise UnknownError("functions that overflow otherwise")
+                continue
+            error, scales = np.abs(x - y), (np.abs(y - start), np.abs(y))
+            close = sum(
+                r * a.max(initial=0) for r, a in zip(CLOSE, scales, strict=True)
+            )
+            if (error <= close).all():
+                continue
+            if others is None:  # so many results are enough to see where it jumps
+                noise = SHAKEN * rng.standard_normal((SHAKES, *X.shape), FLOAT)
+                others = [self.by_numpy(state, X * (1 + one), C) for one in noise]
+            if (error > close + max(np.abs(y - one[n]).max() for one in others)).any():
+                raise UnknownError("functions that do otherwise on other numbers")
 
     def __call__(self, state, X, C, order):
         """Go through the samples in `order` (..., m), change the state in place.
 
-        Returns the totals (numbers, ...).
+        Returns the totals (numbers, ...). NumPy does it if the engine cannot.
         """
-        _, sizes, rows = self.recipe
-        given = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
-        if given != (sizes, rows):
-            raise ValueError(f"recorded for the sizes {sizes} and {rows}, not {given}")
         shape, m = state[0].shape[:-1], order.shape[-1]
-        order, whole = np.broadcast_to(order, (*shape, m)), m - m % self.batch
-        totals = np.zeros((*shape, self.numbers))
-        X, C = (
-            np.broadcast_to(x.astype(np.float32, copy=False), shape + x.shape[-2:])
-            for x in (X, C)
+        stops = [*range(0, m, self.batch), m]
+        sizes = {b - a for a, b in pairwise(stops)}
+        run = self.run if self.ready(sizes, state, X, C, order) else self.run_plainly
+        lead = np.broadcast_shapes(shape, X.shape[:-2], C.shape[:-2])
+        order = np.broadcast_to(order, (*lead, m))
+        X, C = (np.broadcast_to(x, lead + x.shape[-2:]) for x in (X, C))
+        totals = [
+            run([x[r[len(lead) - len(shape) :]] for x in state], X[r], C[r], order[r])
+            for r in np.ndindex(lead)
+        ]
+        return np.moveaxis(np.reshape(totals, (*lead, len(totals[0]))), -1, 0)
+
+    def run(self, state, X, C, order):
+        """Return the totals of one replica, whose state changes."""
+        order, m = np.ascontiguousarray(order, np.int64), len(order)
+        X, C = map(np.ascontiguousarray, (X, C))
+        return sum(
+            self.programs[min(self.batch, len(part))].run(state, X, C, part)
+            for part in np.split(order, [m - m % self.batch])
+            if len(part)
         )
-        for r in np.ndindex(shape):
-            own = np.ascontiguousarray(order[r], np.int64)
-            for part in filter(len, np.split(own, [whole])):
-                program = self.program(min(self.batch, len(part)))
-                program.run([x[r] for x in state], X[r], C[r], part, totals[r])
-        return np.moveaxis(totals, -1, 0)
+
+    def run_plainly(self, state, X, C, order):
+        """Do the same by NumPy."""
+        parts = np.split(order, range(self.batch, len(order), self.batch))
+        return sum(
+            np.array(self.function(*state, X.take(part, 1), C.take(part, 1)), float)
+            for part in parts
+        )
+
+    def ready(self, sizes, state, X, C, order):
+        """Return whether there is a sound program for all of this."""
+        given = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
+        types = {x.dtype for x in (*state, X, C)}
+        fits = given == self.sizes and types == {FLOAT}
+        fits = fits and max(X.ndim, C.ndim) <= 1 + state[0].ndim
+        inside = order.size == 0 or 0 <= order.min() <= order.max() < X.shape[-1]
+        if not (self.sound and fits and inside):
+            return False
+        try:
+            for m in sizes:
+                if m not in self.programs:
+                    self.programs[m] = self.program(m, state, X, C)
+        except Exception as error:  # whatever is wrong with the function
+            self.sound = False
+            engine.say(engine.reason(error))
+        return self.sound
+
+
+def examples(m, state, X, C):
+    """Yield state, X and C of one replica: drawn, and the first samples, scaled."""
+    rng, columns = np.random.default_rng(0), np.arange(m) % X.shape[-1]
+    sizes, rows = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
+    drawn = [rng.standard_normal(n, FLOAT) / 4 for n in sizes]
+    yield drawn, *(rng.random((n, m), FLOAT) for n in rows)
+    own = [x[(0,) * (x.ndim - 1)] for x in state]
+    X, C = (x[(0,) * (x.ndim - 2)].take(columns, axis=1) for x in (X, C))
+    for scale in SCALES:
+        yield own, X * FLOAT.type(scale), C

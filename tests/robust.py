@@ -1,11 +1,12 @@
 """Does the report hang on the processor? The same under imitated ones, compared.
 
 `make robust` makes report and supplement in a copy of the project, once as this machine
-is and once for each processor that NumPy, OpenBLAS and Numba can imitate here. It fails
-unless every training has the same SHA-256 of parameters and history, and every verdict,
-every file in figures/ and both documents are the same. `QUICK=1` makes a short try with
-one imitation, `CHAPTERS=5,6` executes those chapters only, `ONLY=Nehalem,Sandybridge`
-chooses imitations. A run that was interrupted goes on where it was.
+is and once for each processor that NumPy, OpenBLAS and the engine can imitate here. It
+fails unless every training has the same SHA-256 of parameters and history, and every
+verdict, every file in figures/ and both documents are the same. `QUICK=1` makes a short
+try with one imitation, `CHAPTERS=5,6` executes those chapters only,
+`ONLY=Nehalem,Sandybridge` chooses imitations. A run that was interrupted goes on where
+it was.
 """
 
 import hashlib
@@ -53,8 +54,7 @@ def imitations(found):
     kernels = {
         name: {
             "OPENBLAS_CORETYPE": name,
-            "NUMBA_CPU_NAME": name.lower(),
-            "NUMBA_CPU_FEATURES": "",
+            "ENGINE_CPU": name.lower(),
         }
         for name in ("Nehalem", "Sandybridge")
     }

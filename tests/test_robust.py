@@ -98,8 +98,7 @@ def test_imitations_are_single_ones_and_one_of_both_that_change_something(monkey
     assert next(iter(names)) == "Nehalem and plain loops"
     assert names["Nehalem and plain loops"] == {
         "OPENBLAS_CORETYPE": "Nehalem",
-        "NUMBA_CPU_NAME": "nehalem",
-        "NUMBA_CPU_FEATURES": "",
+        "ENGINE_CPU": "nehalem",
         "NPY_DISABLE_CPU_FEATURES": "X Y",
     }
     assert len(names) == 4
