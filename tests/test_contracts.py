@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from helpers import checks, sgd
+from helpers.backstage.rehearsal import rehearse
 from helpers.experiments import Run, run_all
-from helpers.layers import HiddenLayer, Layer, OutputLayer, Tanh
+from helpers.layers import HiddenLayer, Layer, OutputLayer, ResNetLayer, Tanh
 from helpers.losses import CrossEntropy, LeastSquares, log_softmax, softmax
 from helpers.network import Network
 
@@ -150,6 +151,74 @@ def test_integers_beyond_single_precision_keep_their_digits(blobs):
 # Losses and layers --------------------------------------------------------------------
 
 
+NO_LAYER = "is .*: give an instance of a class that inherits from .*Layer$"
+HALF = [HiddenLayer(2, 5), ResNetLayer(5), OutputLayer(6, 3)]
+NETWORKS = [  # layers, words
+    ([], "a network needs a layer: the list of layers is empty$"),
+    ([OutputLayer(4, 3), OutputLayer], f"layer 2 {NO_LAYER}"),
+    ([SimpleNamespace(inputs=3, outputs=2, shapes={})], f"layer 1 {NO_LAYER}"),
+    (
+        HALF,
+        r"layer 2 \(ResNetLayer\) has 5 outputs, but layer 3 \(OutputLayer\) takes 6",
+    ),
+    (
+        [HiddenLayer(3, 4, Tanh)],
+        r"activation = .*: give an instance, such as Tanh\(\)$",
+    ),
+    ([ResNetLayer(3, 4, "relu")], r"activation = 'relu': give an .* as Tanh\(\)$"),
+    ([HiddenLayer(3, 4, np.tanh)], r"activation = <ufunc .* an .* as tanh\(\)$"),
+]
+
+
+@pytest.mark.parametrize(("layers", "words"), NETWORKS)
+def test_layers_that_make_no_network_are_named(layers, words):
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        Network(layers, 0)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, "mse", lambda Z, C: 0.0])
+def test_what_is_no_loss_is_named(loss):
+    with pytest.raises(
+        TypeError, match=r"^loss = .*: give an instance, such as .*\(\)$"
+    ):
+        Network([OutputLayer(3, 4)], 0, loss=loss)
+
+
+def certify(network, X, C):
+    return checks.network_tests("net", network, X, C, 0)
+
+
+def fit(network, X, C):
+    return rehearse(network, sgd.SGD(0.1), X, C)
+
+
+MISFITS = [  # what becomes of X (3, 16) and C (4, 16), words
+    (lambda X, C: (X.T, C), r"^X of shape \(16, 3\) is .* in columns, give X\.T$"),
+    (
+        lambda X, C: (X[:2], C),
+        r"3 features, samples\), which .* 1 \(HiddenLayer\) takes$",
+    ),
+    (lambda X, C: (X, C[:3]), r"^C of shape \(3, 16\) is .* 4 classes, 16 .* layer 2 "),
+    (lambda X, C: (X, C[:, :8]), r"\(OutputLayer\) has 4 outputs, X has 16 samples$"),
+    (
+        lambda X, C: (X, C.argmax(axis=0)),
+        r"^C of .* labels become np\.eye\(4\)\[:, lab",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "use", [Network.value, Network.gradient, Network.evaluate, fit, certify]
+)
+@pytest.mark.parametrize(("change", "words"), MISFITS)
+def test_samples_that_do_not_fit_are_named_wherever_they_enter(
+    draw, use, change, words
+):
+    network = Network([HiddenLayer(3, 5), OutputLayer(5, 4)], [0, 1])
+    with pytest.raises(ValueError, match=words):
+        use(network, *change(*draw(m=16)))
+
+
 class Summed(CrossEntropy):
     def __call__(self, Z, C):
         return -(C * log_softmax(Z)).sum(axis=(-2, -1))
@@ -270,6 +339,7 @@ SETTINGS = [
     ({"epochs": None}, r"^epochs = None: give a whole number, at least 1$"),
     ({"batch_size": 64.0}, r"^batch_size = 64\.0: give a whole number, at least 1$"),
     ({"schedule": 0.5}, r"^schedule = 0\.5: give a function$"),
+    ({"record": "loss"}, "^record = 'loss': give a function$"),
 ]
 
 
@@ -279,6 +349,24 @@ def test_settings_are_refused_by_name(blobs, settings, words):
     settings = {"rng": 0, "epochs": 4, "progress": False} | settings
     with pytest.raises(ValueError, match=words):
         sgd.train(network, blobs(), **settings)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
+@pytest.mark.parametrize("value", [0, 2.5, "two"])
+def test_counts_are_refused_by_name(blobs, name, value):
+    said = f"^{name} = {value!r}: give a whole number, at least 1$"
+    with pytest.raises(ValueError, match=said):
+        sgd.train(Network([OutputLayer(2, 3)], 0), blobs(), rng=0, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "momentum", "weight_decay"])
+@pytest.mark.parametrize(
+    "value", [None, "fast", np.nan, [], [0.1, np.inf], np.ones((2, 2)), 1j, [[0.1, 2]]]
+)
+def test_rates_are_refused_by_name(name, value):
+    said = rf"(?s)^{name} = .*: give a finite number, or one for each replica$"
+    with pytest.raises(ValueError, match=said):
+        sgd.SGD(**{"learning_rate": 0.1, name: value})
 
 
 def test_there_are_as_many_generators_as_replicas(blobs):

@@ -1,14 +1,11 @@
 """Layers: values against plain loops, derivatives against helpers.checks."""
 
-import re
-
 import numpy as np
 import pytest
 
 from helpers import checks
 from helpers.layers import HiddenLayer, Identity, OutputLayer, ReLU, ResNetLayer, Tanh
 from helpers.mistakes import chain
-from helpers.network import Network
 
 SMOOTH = {
     "output": OutputLayer(3, 5),
@@ -131,19 +128,6 @@ def test_activations_are_tanh_and_relu_and_tanh_is_the_default():
     assert ReLU().derivative(ReLU()(z)).tolist() == [0, 0, 0, 0, 1, 1, 1]
     layers = HiddenLayer(2, 3), ResNetLayer(2)
     assert {type(layer.activation) for layer in layers} == {Tanh}
-
-
-@pytest.mark.parametrize("layer", [HiddenLayer, ResNetLayer])
-@pytest.mark.parametrize(
-    ("given", "meant"), [(ReLU, "ReLU"), ("tanh", "Tanh"), (np.tanh, "tanh")]
-)
-def test_an_activation_that_is_no_instance_is_named(layer, given, meant):
-    said = f"^activation = {re.escape(repr(given))}: give an instance, such as {meant}"
-    wrong = layer(3, 4, given)
-    with pytest.raises(TypeError, match=said):
-        Network([wrong, OutputLayer(wrong.outputs, 2)])
-    with pytest.raises(TypeError, match=said):
-        checks.layer_tests("wrong", wrong, np.ones((3, 2)), np.random.default_rng(0))
 
 
 def described(layers):

@@ -124,8 +124,8 @@ def require_samples(network, X, C, names=("X", "C")):
             f"samples), which layer 1 ({kind(first)}) takes{hint}"
         )
     if C.shape[-2:] != (last.outputs, m):
-        flat = C.ndim < 2 and C.dtype.kind in "iu"
-        hint = f": labels become np.eye({last.outputs})[:, labels]" if flat else ""
+        hint = f": labels become np.eye({last.outputs})[:, labels]"
+        hint = hint if C.ndim < 2 else ""
         raise ValueError(
             f"{names[1]} of shape {C.shape} is not (..., {last.outputs} classes, {m} "
             f"samples): layer {len(network.layers)} ({kind(last)}) has {last.outputs} "

@@ -12,6 +12,8 @@ import numpy as np
 from helpers.backstage.contracts import kind, require_samples
 from helpers.layers import Layer
 
+PAIRS = {"forward": "(y, kept)", "backward": "(dx, gradients)"}
+
 
 def rehearse(network, optimizer, X, C):
     """Raise ValueError when X, C, a layer's arrays or the optimiser do not fit.
@@ -85,14 +87,17 @@ class Strict(Layer):
 
     def call(self, function, *arguments):
         """Call a pass of the layer, which an error of NumPy's then mentions."""
+        which = f"the {function.__name__} pass of {self.name}"
         try:
-            first, second = function(*arguments)
+            pair = function(*arguments)
         except (ValueError, TypeError) as error:
             shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)]
-            which = f"the {function.__name__} pass of {self.name}"
             told = f"{which} fails on arrays of the shapes {shapes}: {error}"
             raise ValueError(told + advice(error)) from error
-        return first, second
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            asked = PAIRS[function.__name__]
+            raise ValueError(f"{which} returns one {kind(pair)}: give the pair {asked}")
+        return pair
 
 
 def require_optimizer(optimizer, parameters):
