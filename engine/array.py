@@ -185,7 +185,9 @@ class Recorded(NDArrayOperatorsMixin):
     item = tolist = argmax = argmin = view = refuse
 
     def __getattr__(self, name):
-        """Refuse what is not named above."""
+        """Refuse what an array has and is not named above."""
+        if not hasattr(np.ndarray, name):
+            raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
         if name.startswith("__"):
             self.refuse()
         self.tape.refuse(f"array.{name}")
