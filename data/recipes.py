@@ -266,7 +266,7 @@ def mat_bytes(name, recipe, arrays):
     return text.encode().ljust(116) + file.getvalue()[116:]
 
 
-def stored(name, folder):
+def stored_digest(name, folder):
     """Digest of `folder/name.mat`: None if it is absent, "" if it cannot be read."""
     if not (path_of(name, folder)).exists():
         return None
@@ -279,7 +279,7 @@ def stored(name, folder):
 def refuse_foreign(folder, digests):
     """Digest of each stored file; DatasetError if one was not drawn here."""
     known = ledger(folder)
-    found = {name: stored(name, folder) for name in digests}
+    found = {name: stored_digest(name, folder) for name in digests}
     for name, there in found.items():
         if there not in {None, digests[name], *known}:
             raise DatasetError(

@@ -23,14 +23,15 @@ from helpers.thresholds import (
     CENTRAL_DIFFERENCE,
     EPS,
     LAST_PLACES,
+    LOST,
     ROUNDING,
     SAME,
     STEPS,
     Check,
     breaks_off,
+    cancellation,
     conclude,
-    judge,
-    lost,
+    decide,
     name_tests,
     relative_error,
     shape_test,
@@ -41,7 +42,6 @@ SMALL = f"f is below {ROUNDING:.0e} around x, where rounding hides it: scale f"
 NO_STEP = "no step clears both the kinks of f and the rounding noise: move x"
 AT_KINK = "x lies at a kink of f, where it has no derivative: move x, and "
 AT_KINK += "analytic=False is meant"
-LOST = "the derivative is lost in f's rounding: scale x"
 KINKS = "central differences agree, so f has kinks or loses complex numbers (abs, std, "
 KINKS += "an array of floats): analytic=False is meant"
 RANDOM = "f called twice with the same x differs: draw its random numbers once"
@@ -122,9 +122,9 @@ def taylor_test(f, x, derivative, rng, kind="Taylor"):
     changes, steps = perturb(f, x, D, STEPS) - f(x), expand(STEPS, claimed)
     residuals = np.stack([norms(changes), norms(changes - steps * claimed)])
     size = max(residuals[0].max(), rounding_level(f(x), changes) / LAST_PLACES)
-    size = max(size, lost(f(x)) / ROUNDING)
+    size = max(size, cancellation(f(x)) / ROUNDING)
     zero = STEPS[0] * np.linalg.norm(claimed) <= ROUNDING * size
-    fields = {"steps": STEPS, "residuals": residuals, **judge(residuals, size, zero)}
+    fields = {"steps": STEPS, "residuals": residuals, **decide(residuals, size, zero)}
     measured = (changes / steps)[np.argmin(abs(STEPS - np.sqrt(EPS)))]
     return conclude(kind, claimed, measured, **fields)
 
@@ -152,7 +152,7 @@ def central_difference_test(f, x, derivative, rng):
     best, drift = choose_step(quotients, kinks, rounding)
     fields = {"steps": STEPS, "residuals": residuals, "fitted": STEPS[best] == STEPS}
     # Where both are zero to rounding, all differences are noise, and no step is best.
-    least, half = lost(f(x)), STEPS.size // 2
+    least, half = cancellation(f(x)), STEPS.size // 2
     noise = np.stack([*residuals, kinks / 4]) <= np.maximum(rounding, least)
     if noise[:, half // 2 if least else 2 : half].all():
         # A slope that takes f to zero within |x| should show, unless f is too large.
@@ -196,7 +196,7 @@ def complex_step_test(f, x, derivative, rng, h=1e-30):
         return Check("complex step", "refused", reason=reason)
     changes = perturb(f, x, D, STEPS) - f(x)
     level = max(
-        lost(f(x)),
+        cancellation(f(x)),
         rounding_level(f(x), changes),
         LAST_PLACES * (norms(changes) / STEPS).max(),
         norms(measured - measured[0]).max(),

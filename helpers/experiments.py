@@ -127,10 +127,10 @@ class Result:
         """
         run, epochs = self.run, self.history["epoch"]
         rates = np.broadcast_to(run.learning_rate, len(run.seeds))
-        lost = np.isnan([*self.history.values()][1])
+        bad = np.isnan([*self.history.values()][1])
         told = "; ".join(
-            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epochs[lost[:, r]][0]}"
-            for r in np.flatnonzero(lost.any(axis=0))
+            f"seed {run.seeds[r]} at rate {rates[r]:g} by epoch {epochs[bad[:, r]][0]}"
+            for r in np.flatnonzero(bad.any(axis=0))
         )
         name = f"{run.dataset}, {run.architecture}, {type(run.loss).__name__}"
         name += f", batch size {run.batch_size}"
@@ -201,7 +201,7 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
         raise ValueError("runs is a single Run: give a list, [run]")
     runs = list(runs)
     architectures = architectures or ARCHITECTURES
-    jobs = [(n, run, *checked(run, data, architectures)) for n, run in enumerate(runs)]
+    jobs = [(n, run, *prepare(run, data, architectures)) for n, run in enumerate(runs)]
     layers = [job[2] for job in jobs]
     jobs.sort(key=lambda job: len(job[2]), reverse=True)
     with follow(sum(run.epochs for run in runs)) as watch:
@@ -212,10 +212,10 @@ def perform_all(runs, data, n_jobs=-1, architectures=None):
             yield number, Result(runs[number], network, history)
 
 
-def checked(run, data, architectures):
+def prepare(run, data, architectures):
     """Return layers and dataset of a run once a step of it is known to work."""
-    dataset = named("dataset", run.dataset, data)
-    build = named("architecture", run.architecture, architectures)
+    dataset = look_up("dataset", run.dataset, data)
+    build = look_up("architecture", run.architecture, architectures)
     layers = callable(build) and build(dataset.features, dataset.classes)
     if not isinstance(layers, (list, tuple)):
         raise ValueError(
@@ -233,7 +233,7 @@ def checked(run, data, architectures):
     return layers, dataset
 
 
-def named(kind, name, known):
+def look_up(kind, name, known):
     """Return known[name]; raises ValueError that says which names there are."""
     if name in known:
         return known[name]

@@ -20,6 +20,7 @@ CENTRAL_DIFFERENCE = 1e-7  # largest relative error
 EXACT = 1e-13  # the same where nothing is truncated: transpose, complex step
 LIMITS = {"central difference": CENTRAL_DIFFERENCE, "stack": SAME}  # of others: EXACT
 ALIKE = "both are the same within the rounding of f"
+LOST = "the derivative is lost in f's rounding: scale x"
 TAYLOR = ("Taylor", "Jacobian")  # the kinds of test that are judged by orders
 
 
@@ -90,7 +91,7 @@ def relative_error(a, b):
     return float(np.linalg.norm(a - b) / size)
 
 
-def judge(residuals, size, zero):
+def decide(residuals, size, zero):
     """Return verdict, reason, orders and fitted steps for the residuals of f.
 
     With a wrong derivative the second falls like ε down to the smallest fitted steps,
@@ -119,7 +120,7 @@ def judge(residuals, size, zero):
     return {"verdict": verdict, "reason": reason, "orders": orders, "fitted": fitted}
 
 
-def lost(value):
+def cancellation(value):
     """Return what may be lost where f is zero: a term beside a 1 that cancels."""
     return EPS if np.linalg.norm(value) < EPS else 0.0
 
@@ -159,7 +160,7 @@ def conclude(kind, claimed, measured, level=0, drift=0, **fields):
     elif np.linalg.norm(distance) <= level:
         verdict, reason = "pass", ALIKE
     elif np.linalg.norm(distance) <= max(ROUNDING / LAST_PLACES * level, drift):
-        verdict, reason = "refused", "the derivative is lost in f's rounding: scale x"
+        verdict, reason = "refused", LOST
     fields = {"verdict": verdict, "error": error, "reason": reason} | fields
     numbers = {"claimed": float(claimed[worst]), "measured": float(measured[worst])}
     return Check(kind, **numbers, **fields)

@@ -155,8 +155,8 @@ def table(frame, name, digits=2):
     """
     failed = frame["failed"].map(lambda n: f" ({n} failed)" if n else "")
     told = {
-        "validation": joined(frame, "validation", " ± ", "validation sd", digits),
-        "95 %": joined(frame, "low", " to ", "high", digits),
+        "validation": pair_columns(frame, "validation", " ± ", "validation sd", digits),
+        "95 %": pair_columns(frame, "low", " to ", "high", digits),
     }
     told["validation"] += failed
     away = ["replicas", "failed", "train sd", "validation sd", "high", "error"]
@@ -198,14 +198,14 @@ def grid(frame, name, rows, column, digits=1):
 
     `rows` are the columns that name a row. Failed replicas are counted in a cell.
     """
-    cells = joined(frame, "validation", " ± ", "validation sd", digits)
+    cells = pair_columns(frame, "validation", " ± ", "validation sd", digits)
     cells += frame["failed"].map(lambda n: f" ({n} failed)" if n else "")
     cells.index = pd.MultiIndex.from_frame(frame[[*rows, column]])
     wide = cells.unstack(sort=False).add_prefix(f"{column} ")
     return results.table(wide.reset_index().rename_axis(columns=None), name)
 
 
-def joined(frame, one, between, other, digits):
+def pair_columns(frame, one, between, other, digits):
     """Return two columns of numbers as one of text."""
     write = f"{{:.{digits}f}}".format
     return frame[one].map(write) + between + frame[other].map(write)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from report.results import ERRORS, LIMITS, Output, bounded, typeset
+from report.results import ERRORS, LIMITS, Output, error_text, typeset
 
 CONFIDENCE = 0.95
 WORDS = {
@@ -139,11 +139,6 @@ def below(low, high, limit):
     return None
 
 
-def above(low, high, limit):
-    """Return whether an interval lies above a limit: None if it contains the limit."""
-    return below(-high, -low, -limit)
-
-
 def spreads(values):
     """Return the sd between draws and the sd between seeds of one draw.
 
@@ -243,5 +238,5 @@ def tally(tests):
     told += [f"lowest order {min(orders):.1f}"] if orders else []
     for kind, column in ERRORS.items():
         errors = [t.error for t in tests if t.kind == kind and not np.isnan(t.error)]
-        told += [f"{kind} {bounded(max(errors), LIMITS[column])}"] if errors else []
+        told += [f"{kind} {error_text(max(errors), LIMITS[column])}"] if errors else []
     return ", ".join(told)

@@ -69,9 +69,9 @@ def save(fig, name, table=None):
     return Picture(drawn, name, describe(fig))
 
 
-def stored(name, alt):
+def show(name, alt):
     """Show a picture that `make bench` has left; `alt` says what it shows."""
-    return Picture(results.kept(f"{name}.svg").read_text("utf-8"), name, alt)
+    return Picture(results.kept_path(f"{name}.svg").read_text("utf-8"), name, alt)
 
 
 def describe(fig):

@@ -101,7 +101,7 @@ def table(frame, name, formats=None):
     )
 
 
-def kept(name):
+def kept_path(name):
     """Return the path of figures/<name>; raises FileNotFoundError if it is not there.
 
     `make bench` writes such files. They are measured, and never made anew by a report.
@@ -112,9 +112,9 @@ def kept(name):
     return path
 
 
-def stored(name, label):
+def show(name, label):
     """Show a table that `make bench` has left, a dash where nothing stands."""
-    frame = pd.read_csv(kept(f"{name}.csv"), dtype=str).fillna("–")
+    frame = pd.read_csv(kept_path(f"{name}.csv"), dtype=str).fillna("–")
     shown = frame.to_markdown(index=False, disable_numparse=True)
     return Output(shown, label=label)
 
@@ -160,11 +160,11 @@ def legible(frame):
         shown[column] = frame[column].round(2)
     for column in frame.columns.intersection(list(LIMITS)):
         limit = LIMITS[column]
-        shown[column] = [bounded(error, limit) for error in frame[column]]
+        shown[column] = [error_text(error, limit) for error in frame[column]]
     return shown
 
 
-def bounded(error, limit):
+def error_text(error, limit):
     """Return an error in words: one digit, "< limit" if it is less, None if unknown."""
     if pd.isna(error):
         return None

@@ -383,7 +383,7 @@ JUDGED = {  # both residuals, the size of f; verdict, the same if zero is claime
 def test_orders_and_sizes_decide_the_verdict(row):
     first, second, size, verdict, verdict_of_zero, reason = row
     found, of_zero = (
-        thresholds.judge(np.stack([first, second]), size, zero)
+        thresholds.decide(np.stack([first, second]), size, zero)
         for zero in (False, True)
     )
     assert (found["verdict"], found["reason"]) == (verdict, reason)

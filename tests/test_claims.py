@@ -10,7 +10,6 @@ from helpers import checks
 from report import claims
 from report.claims import (
     Comparison,
-    above,
     all_hold,
     below,
     compare,
@@ -184,14 +183,6 @@ def test_spreads_of_a_small_table_by_hand():
 
 def test_draws_of_equal_means_have_no_spread_between_them():
     assert spreads([[1, 3], [0, 4], [2, 2]]) == (0, pytest.approx(np.sqrt(10 / 3)))
-
-
-@pytest.mark.parametrize(
-    ("bounds", "is_above"),
-    [((1, 2), True), ((-2, -1), False), ((-1, 1), None), ((np.nan, np.nan), None)],
-)
-def test_an_interval_lies_above_a_limit_or_below_or_contains_it(bounds, is_above):
-    assert above(*bounds, 0) is is_above
 
 
 def test_the_deciding_comparison_is_the_clearest_contrary_or_the_least_certain():

@@ -239,12 +239,12 @@ def test_a_last_digit_of_a_place_changes_no_id(folder):
 def test_what_a_bench_has_left_is_shown_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(results.files, "ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"figures/a.svg is missing: `make ben"):
-        figures.stored("a", "Dots.")
+        figures.show("a", "Dots.")
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.svg").write_text("<svg/>")
     (tmp_path / "figures" / "a.csv").write_text("x,y\n1.50,\n")
-    assert figures.stored("a", "Dots.").svg == "<svg/>"
-    shown = results.stored("a", "label")
+    assert figures.show("a", "Dots.").svg == "<svg/>"
+    shown = results.show("a", "label")
     assert "| 1.50 | – " in shown.markdown
     assert shown.metadata == {"label": "label"}
 
@@ -400,8 +400,9 @@ def test_regions_of_more_features_lie_in_the_plane_of_the_samples(given):
 
 
 def test_colours_and_names_of_classes_repeat_after_ten(given):
-    many = replace(given.data["A"], Ct=np.eye(25)[:, np.arange(30) % 25])
-    many = replace(many, Yt=many.Yt[:, :30])
+    few, one_hot = given.data["A"], np.eye(25)
+    Ct, Cv = one_hot[:, np.arange(30) % 25], one_hot[:, np.zeros(50, int)]
+    many = replace(few, Yt=few.Yt[:, :30], Ct=Ct, Cv=Cv)
     fig = bare(figures.scatter, {"A": many})
     names = [text.get_text() for text in fig.legends[0].get_texts()]
     assert len(names) == 10

@@ -110,7 +110,7 @@ RUINS = [  # accuracies by step and seed, the steps, where they are ruined
 @pytest.mark.parametrize(("accuracies", "steps", "bad"), RUINS)
 def test_ruined_is_frozen_or_much_worse_than_a_gentler_step(accuracies, steps, bad):
     rising = np.where(np.isnan(accuracies), np.nan, np.array(steps)[:, None])
-    found = search.ruined(rising[None], np.array([accuracies]), np.array(steps))
+    found = search.too_large(rising[None], np.array([accuracies]), np.array(steps))
     assert np.flatnonzero(found.any(axis=(0, 2))).tolist() == bad
 
 
@@ -118,8 +118,8 @@ def test_a_smaller_step_with_larger_batches_is_no_measure():
     some = np.array([[[0.5], [0.3], [0.6], [0.5]]])
     accuracies, steps = np.array([[[0.5], [0.9], [0.5], [0.4]]]), np.array([1, 3, 2, 4])
     sizes = np.array([50, 50, 1000, 1000])
-    assert search.ruined(some, accuracies, steps).sum() == 1
-    assert not search.ruined(some, accuracies, steps, sizes).any()
+    assert search.too_large(some, accuracies, steps).sum() == 1
+    assert not search.too_large(some, accuracies, steps, sizes).any()
 
 
 def test_frozen_tries_are_never_chosen():

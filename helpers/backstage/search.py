@@ -82,7 +82,7 @@ def effective_step(learning_rate, momentum):
     return np.round(np.divide(learning_rate, 1 - np.asarray(momentum)), 12)
 
 
-def ruined(losses, accuracies, steps, batch_sizes=0):
+def too_large(losses, accuracies, steps, batch_sizes=0):
     """Return where a step was too large: frozen, or much worse than a gentler one.
 
     Much worse is a training accuracy more than RUINED below the best that the same seed
@@ -139,7 +139,7 @@ def choose(pairs, losses, accuracies, batch_sizes=0):
     """
     tries = pd.DataFrame(pairs, columns=["learning rate", "momentum"])
     tries["step"] = steps = effective_step(*np.transpose(pairs))
-    bad = ruined(losses, accuracies, steps, batch_sizes)
+    bad = too_large(losses, accuracies, steps, batch_sizes)
     scores = np.exp(np.log(np.maximum(losses, LEAST)).mean(axis=0))
     tries["ruined"] = bad.sum(axis=(0, 2))
     tries["best"], tries["worst"] = scores.min(axis=1), scores.max(axis=1)
