@@ -8,8 +8,8 @@ bin := $(VENV)/bin
 quick := $(filter-out 0,$(QUICK))
 
 .DEFAULT_GOAL := help
-.PHONY: report supplement all test lab help lint browser robust sabotage mutation bench \
-  format strip clean data moving reference peers lock
+.PHONY: report supplement all test lab help lint browser robust sabotage fuzz mutation \
+  bench format strip clean data moving reference peers lock
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -69,6 +69,10 @@ robust:  ## compare everything under imitated processors (1 h; QUICK=1: 5 min)
 sabotage:  ## break the code by a line per threshold, see it noticed (1 min)
 	$(call setup,$(VENV)/.installed)
 	@$(bin)/python tests/sabotage.py
+
+fuzz:  ## compose ten thousand layers, train each by the engine and by NumPy (20 min)
+	$(call setup,$(VENV)/.installed-tests)
+	@EXAMPLES=10000 $(bin)/python -m pytest tests/test_fuzz.py --capture=no
 
 mutation:  ## break each line in every way, count what the tests see (10 min)
 	$(call setup,$(VENV)/.installed-mutation)

@@ -11,7 +11,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISREG
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -95,6 +95,8 @@ def keep(key, code):
     """Keep an object file, whole or not at all; raise OSError if that cannot be."""
     KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_own(KEPT, KEPT.lstat())
-    with NamedTemporaryFile(dir=KEPT, delete=False) as file:
-        file.write(sha256(key.encode() + code).digest() + code)
-    Path(file.name).replace(KEPT / f"{key}.o")
+    with TemporaryDirectory(dir=KEPT) as folder:
+        whole = Path(folder, "kernel")
+        whole.write_bytes(sha256(key.encode() + code).digest() + code)
+        whole.chmod(0o600)
+        whole.replace(KEPT / f"{key}.o")

@@ -138,8 +138,9 @@ class Programs:
     def require_no_trace(self, before):
         """Raise UnknownError if anything is not what it was before the function ran."""
         after = traces.seen(self.function)
-        for name in before.keys() | after.keys():
-            if name not in before or name not in after or before[name] != after[name]:
+        for way in sorted(before.keys() | after.keys()):
+            if way not in before or way not in after or before[way] != after[way]:
+                name = way.rpartition("/")[2]
                 raise UnknownError(f"functions that change something: {name}")
 
     def by_numpy(self, state, X, C):

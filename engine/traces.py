@@ -38,25 +38,25 @@ def restore(states):
 
 
 def seen(function):
-    """Return {name: what it is} of all that a function is made of and can see."""
+    """Return {way/to/it: what it is} of all that a function can see."""
     found, visited = {}, {}
 
-    def visit(name, x):
+    def visit(way, x):
         if id(x) in visited:
-            found[name] = visited[id(x)][0]
+            found[way] = visited[id(x)][0]
             return
-        found[name], parts = what(name, x)
+        found[way], parts = what(x)
         if parts:
-            visited[id(x)] = name, x  # which lives on, and so keeps its number
-        for part, value in parts.items():
-            visit(part, value)
+            visited[id(x)] = way, x  # which lives on, and so keeps its number
+        for name, part in parts.items():
+            visit(f"{way}/{name}", part)
 
     visit("the function", function)
     visit("a global generator", generators())
     return found
 
 
-def what(name, x):
+def what(x):
     """Return what tells an object from another, and its parts {name: object}."""
     parts = dict(attributes(x))
     for kind, state in STATES.items():
@@ -66,10 +66,10 @@ def what(name, x):
         parts = {f"{n} of {x.__name__}": one for n, one in surroundings(x)}
     elif isinstance(x, (MethodType, partial)):
         names = ("__self__", "__func__", "func", "args", "keywords")
-        parts = {f"{name}.{n}": getattr(x, n, None) for n in names}
+        parts = {n: getattr(x, n, None) for n in names}
     elif isinstance(x, (dict, *SEVERAL)):
         items = x.items() if isinstance(x, dict) else enumerate(x)
-        parts |= {f"{name}[{n!r}]": one for n, one in items}
+        parts |= {f"[{n!r}]": one for n, one in items}
     return (type(x), [*parts]) if parts else repr(x), parts
 
 
@@ -89,14 +89,14 @@ def surroundings(function):
 
 def attributes(x):
     """Yield the names and values of an object's attributes, and of its class's."""
-    kind = type(x)
-    for name, value in getattr(x, "__dict__", {}).items():
-        yield f"{kind.__name__}.{name}", value
-    for base in kind.__mro__[:-1]:
-        for name in getattr(base, "__slots__", ()):
-            if hasattr(x, name):
-                yield f"{kind.__name__}.{name}", getattr(x, name)
-        if hasattr(x, "__dict__"):
-            for name, value in vars(base).items():
+    name = type(x).__name__
+    if hasattr(x, "__dict__"):
+        for base in reversed(type(x).__mro__[:-1]):
+            for attribute, value in vars(base).items():
                 if isinstance(value, (FunctionType, *DATA)):
-                    yield f"{base.__name__}.{name}", value
+                    yield f"{name}.{attribute}", value
+    for attribute in getattr(type(x), "__slots__", ()):
+        if hasattr(x, attribute):
+            yield f"{name}.{attribute}", getattr(x, attribute)
+    for attribute, value in getattr(x, "__dict__", {}).items():
+        yield f"{name}.{attribute}", value

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from engine import plan
+from engine import plan, processor
 from engine.array import UnknownError
 from engine.program import Programs, Record
 from helpers import architectures, sgd
 from helpers.backstage import compiled
 from helpers.datasets import Dataset
-from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, Tanh
+from helpers.layers import HiddenLayer, Layer, OutputLayer, ReLU, ResNetLayer, Tanh
 from helpers.losses import CrossEntropy, LeastSquares
 from helpers.network import Network
 
-RNG = np.random.default_rng
+RNG, F = np.random.default_rng, np.float32
 ONE = np.ones((1, 1), np.float32)
 COUNT, HIDDEN = itertools.count(1_000), (n for n in range(1_000, 2_000))
 
@@ -459,6 +459,105 @@ def test_an_optimizer_whose_state_is_no_number_at_first_goes_by_numpy(
     ]
 
 
+class Stairs(Layer):
+    """Slope 0.1, and 1.1 beyond 4, of which two comparisons are added."""
+
+    inputs = outputs = 3
+    shapes = {"W": (3, 3)}
+
+    def forward(self, x, W):
+        z = W @ x
+        return F(0.1) * z + np.maximum(z - 4, 0), (x, W, z)
+
+    def backward(self, kept, dy):
+        x, W, z = kept
+        dz = F(0.1) * dy + ((z > 4) + (z > 5)) * dy
+        return W.mT @ dz, (dz @ x.mT,)
+
+
+class Guarded(HiddenLayer):
+    """Scales its gradients when one is large, by a look at their values."""
+
+    def backward(self, kept, dy):
+        dx, gradients = super().backward(kept, dy)
+        n = max(np.abs(np.asarray(g)).max() for g in gradients)
+        return dx, tuple(g / n if n > 2 else g for g in gradients)
+
+
+class Skipped(ResNetLayer):
+    """A residual branch that is left out in a tenth of the calls."""
+
+    def __init__(self, width, seed):
+        super().__init__(width)
+        self.rng = RNG(seed)
+
+    def forward(self, x, *blocks):
+        if self.rng.random() < 0.9:
+            y, kept = super().forward(x, *blocks)
+            return y, (True, kept)
+        return x * 1, (False, blocks)
+
+    def backward(self, kept, dy):
+        if kept[0]:
+            return super().backward(kept[1], dy)
+        return dy * 1, tuple(block * 0 for block in kept[1])
+
+
+class Warm(HiddenLayer):
+    """Steeper from its sixth call on."""
+
+    calls = 0
+
+    def forward(self, x, W, b):
+        self.calls += 1
+        self.slope = 1 if self.calls < 6 else 3
+        y = np.tanh(self.slope * (W @ x + b))
+        return y, (x, W, y)
+
+    def backward(self, kept, dy):
+        x, W, y = kept
+        dz = self.slope * (1 - y * y) * dy
+        return W.mT @ dz, (dz @ x.mT, dz.sum(-1, keepdims=True))
+
+
+class Late(HiddenLayer):
+    """Cannot be recorded for a few samples, with which an evaluation ends."""
+
+    def forward(self, x, W, b):
+        y, kept = super().forward(x, W, b)
+        return (y if x.shape[-1] != 7 else np.sin(np.arcsin(y))), kept
+
+
+CASES = {
+    "added comparisons": (lambda: [Stairs()], "", 4),
+    "a look at gradients": (lambda: [Guarded(3, 3)], "a decision that depends on", 40),
+    **{
+        f"a branch drawn, {seed}": (lambda n=seed: [Skipped(3, n)], "Skipped.rng", 1)
+        for seed in range(4)
+    },
+    "a count of calls": (lambda: [Warm(3, 3)], "Warm.", 1),
+    "a size that comes later": (lambda: [Late(3, 3)], "np.arcsin", 1),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_no_function_of_the_samples_is_trained_as_numpy_does(case, monkeypatch):
+    said, ends, (layers, reason, scale) = [], [], CASES[case]
+    monkeypatch.setattr(engine, "say", said.append)
+    X = scale * RNG(0).standard_normal((3, 96 + 96 + 7)).astype(F)
+    C = np.eye(3, dtype=F)[:, X.argmax(axis=0)]
+    data = Dataset("random", X[:, :96], C[:, :96], X[:, 96:], C[:, 96:])
+    for plain in (False, True):
+        network = Network([*layers(), OutputLayer(3, 3)], 0)
+        how = {"epochs": 3, "batch_size": 32, "rng": 1, "learning_rate": 0.1}
+        ends.append(trained(network, data, plain, **how)[0])
+    np.testing.assert_allclose(*ends, rtol=1e-5, atol=1e-5)
+    if reason:
+        assert {reason in line for line in said} == {True}, said
+    else:
+        assert not said
+
+
 RUN = """
 import hashlib, sys
 import numpy as np
@@ -507,3 +606,91 @@ def test_without_llvmlite_numpy_trains_and_says_so():
     assert len(found) == 64
     told = "by plain NumPy, which is slower: llvmlite cannot be imported"
     assert said.startswith(told)
+
+
+# What is kept of compiled kernels ---------------------------------------------------
+
+SUM = "define void @kernel(ptr %M, ptr %args, i64 %t) { ret void }"
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The only file of a folder of its own, and what compiles its kernel anew."""
+    monkeypatch.setattr(processor, "KEPT", tmp_path / "kernels")
+    made, target = [], processor.target()[0]
+
+    class Target:
+        def emit_object(self, module):
+            made.append(module)
+            return target.emit_object(module)
+
+        def __getattr__(self, name):
+            return getattr(target, name)
+
+    monkeypatch.setattr(processor, "target", lambda: (Target(), "this processor"))
+    monkeypatch.setattr(processor, "loaded", lambda code: code)
+    compiled = processor.compiled.__wrapped__
+    code = compiled(SUM)
+    assert (code, len(made)) == (compiled(SUM), 1)  # the second comes from the file
+    (path,) = processor.KEPT.iterdir()
+    return path, lambda: (compiled(SUM) == code, len(made) - 1)
+
+
+def flip(path, place=-5):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def replace_by_link(path):
+    path.rename(path.with_suffix(".other"))
+    path.symlink_to(path.with_suffix(".other"))
+
+
+HARM = {
+    "damaged": flip,
+    "damaged sum": lambda path: flip(path, 3),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "of another kernel": lambda path: path.write_bytes(b"x" * 32 + path.read_bytes()),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a link": replace_by_link,
+    "lost": lambda path: path.unlink(),
+    "written by others": lambda path: path.chmod(0o666),
+    "in a folder of others": lambda path: path.parent.chmod(0o777),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_is_kept_is_made_anew_whatever_is_wrong_with_it(kept, harm):
+    path, compiled_again = kept
+    HARM[harm](path)
+    assert compiled_again() == (True, 1)
+    repaired = harm not in ("a folder", "in a folder of others")
+    assert compiled_again() == (True, 1 if repaired else 2)
+
+
+def test_a_file_of_another_user_or_folder_that_cannot_be_written_is_not_used(
+    kept, monkeypatch
+):
+    path, compiled_again = kept
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert compiled_again() == (True, 1)
+    monkeypatch.setattr(processor, "KEPT", path / "x")
+    assert compiled_again() == (True, 2)
+
+
+def test_a_damaged_cache_changes_no_number(tmp_path):
+    """All that is kept is damaged between two runs, which end alike."""
+    code = "from pathlib import Path; from engine import processor\n"
+    code += f"processor.KEPT = Path({str(tmp_path)!r})\n" + RUN
+    tmp_path.chmod(0o700)
+    found = run(code)
+    paths = [*tmp_path.iterdir()]
+    for path in paths:
+        flip(path)
+    damaged = {path: path.read_bytes() for path in paths}
+    assert run(code) == found
+    assert len(paths) > 20
+    assert all(path.read_bytes() != damaged[path] for path in paths)
