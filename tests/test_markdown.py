@@ -51,8 +51,8 @@ def chapter(*sources, name="1_x", folder="", **attachments):
     cells = [nbf.new_markdown_cell(source) for source in sources]
     if attachments:
         cells[0]["attachments"] = {"x.png": attachments}
-    nb = nbf.new_notebook(cells=cells, metadata={"folder": str(folder)})
-    resources = {"metadata": {"name": name}, "unique_key": name}
+    nb = nbf.new_notebook(cells=cells)
+    resources = {"metadata": {"name": name, "path": str(folder)}, "unique_key": name}
     text, resources = TypstExporter().from_notebook_node(nb, resources)
     return text.split("// cell 1\n", 1)[1], resources["outputs"]
 
@@ -87,7 +87,21 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         (r"$\begin{cases}1 & x\\2 & y\end{cases}$", "1 & quad x, 2 & quad y"),
         (r"$\left\{\begin{array}{l}1 & x\end{array}\right.$", "1 & quad x"),
         (r"$A=\begin{matrix}1\\2\end{matrix}$", "A = mat(delim: #none, 1; 2)"),
-        (r"$A=\begin{array}{c|c}1&2\end{array}$", "A = mat(delim: #none, 1, 2)"),
+        (r"$A=\begin{array}{cc}1&2\end{array}$", "A = mat(delim: #none, 1, 2)"),
+        (r"$\begin{array}{c|c}1&2\end{array}$", "augment: #(vline: (1,), hline: (), "),
+        (
+            r"$\begin{array}{|c|}\hline 1\\ \hline 2\\ \hline\end{array}$",
+            "augment: #(vline: (0,1,), hline: (0,1,2,), ",
+        ),
+        (r"$\left[\begin{array}{c|c}1&2\end{array}\right]$", "vline: (1,)"),
+        (
+            r"\begin{align}a &= b\label{p}\\c &= d\label{q}\end{align}",
+            "<q>",
+        ),
+        (r"\begin{align}a\tag{1}\\b\tag{2}\end{align}", '_ => "(2)"'),
+        ("```{=typst}\n#panic(1)\n```", "```\n#panic(1)\n```"),
+        ("a `#panic(1)`{=typst}", "`#panic(1)`{=typst}"),
+        ("```{=latex}\n\\input{x}\n```", "```\n\\input{x}\n```"),
         (r"$\bigl(\begin{smallmatrix}1&2\end{smallmatrix}\bigr)$", "#none, 1, 2)"),
         (r"$\left[\begin{array}{c}1\\2\end{array}\right]$", 'mat(delim: "[", 1; 2)'),
         (r"$\require{color}\color{red}x \textcolor{blue}{y}$", "$x y$"),
@@ -124,12 +138,11 @@ def test_what_jupyterlab_renders_is_rendered(source, typst):
         ("<b>bold</b>", "raw HTML cannot be printed: <b>"),
         ("<div>\nx\n</div>", "raw HTML cannot be printed: <div>"),
         ("$$a\\label{x}\\\\b\\label{y}$$", "several labels"),
-        ("\\begin{align}a\\tag{1}\\\\b\\tag{2}\\end{align}", "several labels or tags"),
         (r"$$x \tag{$\ast$}$$", r"a tag is plain text, not \(\$.ast\$\)"),
         ("$$\n\\undefinedmacro\n$$", "cannot read the formula  .undefinedmacro"),
         ("![x](http://a.org/x.png)", "is not on this computer: save it beside"),
         ("![x](no.png)", r"there is no picture no\.png"),
-        ("![x]()", "there is no picture $"),
+        ("![x]()", "there is no picture without a name"),
         ("![x](attachment:no.png)", "there is no picture attachment:no.png"),
         ("```mermaid\nx\n```", "a diagram cannot be printed: save a picture of it"),
         ("**Figure `x`.** Lost.", "a caption without a code cell before it"),

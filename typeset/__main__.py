@@ -25,7 +25,5 @@ pages = compile_report(
     path, [one for one in chapters if one not in others], others, **marks
 )
 spent = time.time() - float(os.environ.get("STARTED", "nan"))  # by watch
-print(
-    f"wrote {Path(path).resolve()}: {pages} pages"
-    + f", {clock(spent)} min" * (spent > 0)
-)
+took = f", {clock(spent)} min" if spent > 0 else ""
+print(f"wrote {Path(path).resolve()}: {pages} pages{took}")

@@ -49,7 +49,6 @@ class Execute(ExecutePreprocessor):
         os.environ["TQDM_DISABLE"] = "1"
         os.environ["KEEP_FIGURES"] = "1"  # see report/files.py
         name, folder = resources["metadata"]["name"], resources["metadata"]["path"]
-        nb.metadata["folder"] = folder  # pictures are named by their path from there
         self.pace = Pace(Path(folder, f"{name}.ipynb"), nb.cells)
         nb, resources = super().preprocess(nb, resources, km)
         self.pace.end()

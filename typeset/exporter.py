@@ -8,10 +8,13 @@ plain wheels; nothing else has to be installed.
 
 import base64
 import json
+import os
 import re
+import shutil
 import sys
 import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
 import matplotlib
@@ -28,6 +31,13 @@ from typeset.outputs import printable
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+PICTURES = [
+    ("png", re.compile(rb"\x89PNG")),
+    ("jpg", re.compile(rb"\xff\xd8\xff")),
+    ("gif", re.compile(rb"GIF8")),
+    ("webp", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    ("svg", re.compile(rb"\s*(<\?xml|<!DOCTYPE svg|<!--|<svg\b)")),
+]
 PICTURE = re.compile(r'(?<=#image\(")picture:(\d+):([0-9a-f]*)')  # by report.lua
 
 
@@ -51,7 +61,7 @@ class TypstExporter(Exporter):
         """Return the chapter's Typst source and its pictures (nbconvert's contract)."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
         name = resources["metadata"]["name"]
-        folder = files.ROOT / nb.metadata.get("folder", "notebooks")
+        folder = source_folder(Path(resources["metadata"].get("path") or "notebooks"))
         pictures = Pictures(nb, folder, name, resources.setdefault("outputs", {}))
         for number, cell in enumerate(nb.cells, 1):
             if cell.cell_type == "code":
@@ -59,6 +69,15 @@ class TypstExporter(Exporter):
             elif cell.cell_type == "markdown":
                 cell.source = protect(cell.source)
         return PICTURE.sub(pictures.keep, pandoc(nb, name)), resources
+
+
+def source_folder(executed):
+    """Return the folder of a notebook that was executed to a folder of build/."""
+    for built in (files.ROOT / "build" / "quick", files.ROOT / "build"):
+        if executed.resolve().is_relative_to(built / "executed"):
+            inside = executed.resolve().relative_to(built / "executed")
+            return files.ROOT / "notebooks" / inside
+    return executed
 
 
 class Pictures:
@@ -72,21 +91,26 @@ class Pictures:
     def keep(self, match):
         """Keep a picture and return the name of its file beside the chapter.
 
-        Exits with one line for a picture that is remote or missing.
+        Exits with one line for a picture that is remote, missing or none.
         """
         cell, target = int(match[1]), unquote(bytes.fromhex(match[2]).decode())
-        if target in self.kept:
+        if target in self.kept and re.fullmatch(r"[\w.-]+", target):
             return target
-        content = self.read(cell, target)
-        kind = re.match(r"data:image/(\w+)", target)
-        suffix = f".{kind[1]}" if kind else Path(target).suffix
-        name = f"{self.name}-{cell}-{len(self.kept) + 1}{suffix}"
+        content, place = self.read(cell, target), f"{self.name}.ipynb, cell {cell}"
+        suffix = next((s for s, begins in PICTURES if begins.match(content)), None)
+        if suffix is None:
+            sys.exit(
+                f"{place}: {target[:80]} is no PNG, JPEG, GIF, WebP or SVG picture"
+            )
+        name = f"{self.name}-{cell}-{len(self.kept) + 1}.{suffix}"
         self.kept[name] = content
         return name
 
     def read(self, cell, target):
         """Return the bytes of an attachment or of a file relative to the notebook."""
         place = f"{self.name}.ipynb, cell {cell}"
+        if target in self.kept:
+            return self.kept[target]
         if target.startswith("attachment:"):
             bundle = self.attached[cell - 1].get(target.removeprefix("attachment:"))
             if bundle:
@@ -98,9 +122,23 @@ class Pictures:
                 f"{place}: the picture {target[:80]} is not on this computer: save it "
                 "beside the notebook and name it by its path from there"
             )
-        elif (self.folder / target).is_file():
-            return (self.folder / target).read_bytes()
-        sys.exit(f"{place}: there is no picture {target}")
+        elif found := self.find(target):
+            return found.read_bytes()
+        sys.exit(
+            f"{place}: there is no picture {target[:80] or 'without a name'} in the "
+            "folder of the notebook or in the project"
+        )
+
+    def find(self, target):
+        """Return the path of a picture in the notebook's folder or the project."""
+        path = (self.folder / target).resolve()
+        inside = [
+            r for r in (self.folder, files.ROOT) if path.is_relative_to(r.resolve())
+        ]
+        try:
+            return path if inside and path.is_file() else None
+        except OSError:  # a name that no file can have
+            return None
 
 
 def pandoc(nb, name):
@@ -129,22 +167,30 @@ def compile_report(report, chapters, others=(), **inputs):
     paths = [Path(chapter).resolve() for chapter in chapters]
     sources = [files.ROOT / "notebooks", files.ROOT / "notebooks" / "supplement"]
     made_of = [f / f"{path.stem}.ipynb" for path in paths for f in sources]
-    lists = {"chapters": paths, "others": [Path(path).resolve() for path in others]}
-    lists["notebooks"] = [path for path in made_of if path.exists()]
-    given = {name: json.dumps([*map(str, some)]) for name, some in lists.items()}
+    others = [Path(path).resolve() for path in others]
+    root = Path(os.path.commonpath([path.parent for path in (*paths, *others)]))
     require_own_names(report, paths)
-    try:
-        pdf = typst.compile(
-            HERE / "report.typ",
-            root="/",
-            sys_inputs=given | inputs,
-            font_paths=[FONTS],
-            ignore_system_fonts=True,
-            pdf_standards="ua-1",
-            timestamp=0,
-        )
-    except typst.TypstError as error:
-        sys.exit(f"{report} not written: {explain(error, paths)}")
+    with TemporaryDirectory(dir=root) as name:  # Typst reads nothing outside of root
+        folder = Path(name)
+        shutil.copy(HERE / "report.typ", folder)
+        notebooks = [shutil.copy(path, folder) for path in made_of if path.exists()]
+        lists = {"chapters": paths, "others": others, "notebooks": notebooks}
+        given = {
+            kind: json.dumps([f"/{Path(path).relative_to(root)}" for path in some])
+            for kind, some in lists.items()
+        }
+        try:
+            pdf = typst.compile(
+                folder / "report.typ",
+                root=root,
+                sys_inputs=given | inputs,
+                font_paths=[FONTS],
+                ignore_system_fonts=True,
+                pdf_standards="ua-1",
+                timestamp=0,
+            )
+        except typst.TypstError as error:
+            sys.exit(f"{report} not written: {explain(error, paths)}")
     files.write(report, pdf)
     return int(re.search(rb"/Type/Pages/Count (\d+)", pdf)[1])
 
@@ -170,7 +216,11 @@ def explain(error, chapters):
     missing = re.search(r"text \"?(.*?)\"? could not be displayed", error.message)
     names = map(describe, unknown(missing[1])) if missing else []
     said = " and ".join(names) or error.message
-    return (place(Path(found[1]), int(found[2])) if found else "") + said
+    named = {path.name: path for path in chapters}
+    file = Path(found[1]).name if found else ""
+    if file in named or not file:
+        return (place(named[file], int(found[2])) if file else "") + said
+    return (find(f'"{file}"', chapters) or f"{file}: ") + said  # of a picture
 
 
 def describe(character):

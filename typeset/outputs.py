@@ -56,7 +56,7 @@ def best(data, metadata, cell):
     ]
     for kind in PICTURES:
         if kind in data:
-            alt = metadata.get("alt", "picture").replace("]", ")")
+            alt = str(metadata.get("alt", "picture")).replace("]", ")")
             file = metadata["filenames"][kind]
             return {"text/markdown": f"{''.join(blocks)}![{alt}](<{file}>)"}
     plain = data.get("text/plain", "")

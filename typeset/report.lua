@@ -22,7 +22,26 @@ local function raw_inline(text) return pandoc.RawInline("typst", text) end
 local function write(blocks)
   return pandoc.write(pandoc.Pandoc(blocks), "typst", PANDOC_WRITER_OPTIONS)
 end
-local function read(text) return pandoc.read(text .. "\n", MARKDOWN).blocks end
+-- Only formulas and HTML are read: other raw text is shown as it stands, never run.
+local READ = {math = true, display = true, html = true}
+local shown_raw = {
+  RawBlock = function(el)
+    if not READ[el.format] then return pandoc.CodeBlock(el.text) end
+  end,
+  RawInline = function(el)
+    if not READ[el.format] then
+      return {pandoc.Code(el.text), pandoc.Str("{=" .. el.format .. "}")}
+    end
+  end,
+}
+local function read(text, format)
+  return pandoc.read(text .. "\n", format or MARKDOWN).blocks:walk(shown_raw)
+end
+local function is_name(text) return text:match("^[%w_.-]+$") end
+local function leave_out(what)
+  io.stderr:write(("%s.ipynb, cell %d: %s is left out\n"):format(chapter, cell, what))
+  return ""
+end
 local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
 
 -- Mathematics ---------------------------------------------------------------------
@@ -36,6 +55,21 @@ local function old_fonts(group) -- {\bf x}
   local inside = group:sub(2, -2):gsub("%b{}", old_fonts)
   local font, text = inside:match("^%s*\\(%a+)%s*(.*)$")
   return "{" .. (FONTS[font] and "\\math" .. font .. "{" .. text .. "}" or inside) .. "}"
+end
+
+-- An array with rules: those of its columns, c|c, and those of its rows, \hline.
+local function ruled(columns, body)
+  local right, below, column, row = pandoc.List(), pandoc.List(), 0, 0
+  for sign in columns:sub(2, -2):gmatch("[|%a]") do
+    if sign == "|" then right:insert(column) else column = column + 1 end
+  end
+  body = body:gsub("\\[h\\]l?i?n?e?", function(found)
+    if found == "\\hline" then below:insert(row); return "" end
+    if found == "\\\\" then row = row + 1 end
+  end)
+  if #right + #below == 0 then return nil end
+  return ("\\begin{Bmatrix}\\text{bare:v%sh%s:}%s\\end{Bmatrix}"):format(
+    table.concat(right, ","), table.concat(below, ","), (body:gsub("\\\\%s*$", "")))
 end
 
 local before = {
@@ -53,6 +87,7 @@ local before = {
   -- Cases, whose columns stand apart.
   {"{dcases}", "{cases}"}, {"\\begin{cases}.-\\end{cases}", spaced},
   {"\\left%s*\\{%s*\\begin{array}.-\\end{array}%s*\\right%.", spaced},
+  {"\\begin{array}%s*(%b{})(.-)\\end{array}", ruled},
   -- Matrices without brackets, which pandoc takes for lines of the formula.
   {"(\\left%s*\\?[^%s\\]%s*)\\begin{array}", "%1\\begin{fenced}"},
   {"\\begin{array}%s*%b{}(.-)\\end{array}", "\\begin{matrix}%1\\end{matrix}"},
@@ -62,7 +97,9 @@ local before = {
   {"\\text%a*%s*%b{}", function(text) return (text:gsub("\\&", "\1")) end},
   {"\\&", "\\text{and:}"}, {"\1", "\\&"},
   {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
-  {"\\require%s*%b{}", ""}, {"\\color%s*%b{}", ""}, {"\\textcolor%s*%b{}", ""},
+  {"\\require%s*%b{}", ""},
+  {"\\color%s*%b{}", function() return leave_out("the colour of a formula") end},
+  {"\\textcolor%s*%b{}", function() return leave_out("the colour of a formula") end},
   {"%b{}", old_fonts},
 }
 for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
@@ -76,6 +113,11 @@ local after = {
   {"#h%(%-1em%)", "#h(-0.1667em)"},
   {"#h%(0em%)", "thick"},
   {'mat%(delim: "{", upright%("bare:"%)', "mat(delim: #none,"},
+  {'mat%(delim: "{", upright%("bare:v([%d,]*)h([%d,]*):"%)', function(right, below)
+    local function offsets(text) return "(" .. text .. (text ~= "" and "," or "") .. ")" end
+    return ("mat(delim: #none, augment: #(vline: %s, hline: %s, stroke: 0.5pt),"):format(
+      offsets(right), offsets(below))
+  end},
   {'upright%("and:"%)', "\\&"}, {'upright%(","%)', 'class("normal", ",")'}, -- {,} as in 1{,}000
   {'upright%("op:(.-)"%)', 'op("%1")'},
   {'upright%("op%*:(.-)"%)', 'op("%1", limits: #true)'},
@@ -138,11 +180,29 @@ end
 -- A name that Typst can read as a label.
 local function labelled(name) return "<" .. name:gsub("[^%w_:.-]", "_") .. ">" end
 
-local function formula(kind, source)
+-- Lines of an aligned formula that have numbers of their own are formulas of their own.
+local function lines_of(tex)
+  local kind, body = tex:match("^%s*\\begin{(%a+)}(.-)\\end{%a+}%s*$")
+  local _, labels = tex:gsub("\\label", "")
+  local _, tags = tex:gsub("\\tag", "")
+  if not ({align = true, gather = true, eqnarray = true})[kind] or math.max(labels, tags) < 2 then
+    return nil
+  end
+  local lines = pandoc.List()
+  for line in (body .. "\\\\"):gmatch("(.-)\\\\") do lines:insert((line:gsub("&", " "))) end
+  return lines
+end
+
+local formula
+function formula(kind, source)
   local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
   if name then return raw_inline("#ref(" .. labelled(name) .. ");") end
   local tex = define(source)
   if not tex:match("%S") then return {} end
+  local lines = kind == "display" and lines_of(tex)
+  if lines then
+    return lines:map(function(line) return formula(kind, line) end)
+  end
   local label, tag
   tex, label, tag = numbers(tex)
   local bar = tex:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
@@ -204,7 +264,8 @@ local function references(inlines)
   local found = pandoc.List()
   for i, el in ipairs(inlines) do
     local word, space = inlines[i - 2], inlines[i - 1]
-    local kind = el.t == "Code" and word and word.t == "Str" and word.text:match("%a+$")
+    local kind = el.t == "Code" and is_name(el.text) and word and word.t == "Str"
+      and word.text:match("%a+$")
     if KINDS[kind] and (space.t == "Space" or space.t == "SoftBreak") then
       found:remove()
       found:remove()
@@ -309,6 +370,7 @@ local function metadata(name, json)
   end
   local fields = pandoc.List()
   for key, text in pairs(value) do
+    if not key:match("^%a+$") then fail("metadata of a " .. name .. " has no key " .. key) end
     local set_as = type(text) == "string" and key ~= "item" and key ~= "evidence"
       and key ~= "kind" and "[" .. set(text) .. "]"
     set_as = set_as or (type(text) == "string" and quote(text))
@@ -430,8 +492,8 @@ local function output(div)
   local blocks, handed = pandoc.Blocks{}, {}
   for _, block in ipairs(div.content) do
     if block.t == "RawBlock" then
-      local format = block.format == "markdown" and MARKDOWN or block.format
-      local got = pandoc.read(block.text .. "\n", format).blocks
+      local format = block.format == "html" and "html" or MARKDOWN
+      local got = read(block.text, format)
       if format == "html" then got = got:walk{RawBlock = drop, RawInline = drop} end
       blocks:extend(got)
     else
@@ -487,6 +549,7 @@ local function code_cell(div, caption)
     local blocks, handed = output(div.content[i])
     local name = handed.label and pandoc.json.decode(handed.label, false)
     if name then
+      if not (type(name) == "string" and is_name(name)) then fail("no name: " .. handed.label) end
       if not caption or caption.name ~= name then
         fail(("%s has no caption: the next cell must begin with **Figure `%s`.** or "
           .. "**Table `%s`.**"):format(name, name, name))
@@ -534,7 +597,8 @@ function Pandoc(doc)
   chapter = pandoc.utils.stringify(doc.meta.chapter or "")
   local names = pandoc.List()
   for _, author in ipairs((doc.meta.jupyter or {}).authors or {}) do
-    names:insert(quote(pandoc.utils.stringify(author.name)) .. ",")
+    local name = pandoc.utils.stringify(author.name or author)
+    if name:match("%S") then names:insert(quote(name) .. ",") end
   end
   local texts, captions = {}, {}
   for i, div in ipairs(doc.blocks) do

@@ -1,0 +1,116 @@
+"""Printing runs nothing: no file from outside of the project gets into the PDF."""
+
+import base64
+
+import nbformat.v4 as nbf
+import pytest
+from pypdf import PdfReader
+
+from typeset.exporter import TypstExporter, compile_report
+
+SECRET = "known to nobody else"
+SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'>{}</svg>"
+text, code = nbf.new_markdown_cell, nbf.new_code_cell
+
+
+@pytest.fixture
+def secret(tmp_path_factory):
+    """Return the path of a file that no notebook may show."""
+    path = tmp_path_factory.mktemp("outside") / "secret.txt"
+    path.write_text(SECRET)
+    return path
+
+
+def output(data, **metadata):
+    return code("1", outputs=[nbf.new_output("display_data", data, metadata=metadata)])
+
+
+def attachment(name, content):
+    cell = text(f"![x](attachment:{name})")
+    cell["attachments"] = {name: {"image/png": base64.b64encode(content).decode()}}
+    return cell
+
+
+def printed(folder, cells, /, **metadata):
+    """Print a notebook of these cells; return the text of its pages and its bytes."""
+    nb = nbf.new_notebook(cells=[text("# Title"), *cells], metadata=metadata)
+    names = {"metadata": {"name": "1_x", "path": str(folder)}, "unique_key": "1_x"}
+    source, resources = TypstExporter().from_notebook_node(nb, names)
+    for name, content in resources["outputs"].items():
+        (folder / name).write_bytes(content)
+    (folder / "1_x.typ").write_text(source, "utf-8")
+    compile_report(folder / "r.pdf", [folder / "1_x.typ"])
+    pages = PdfReader(folder / "r.pdf").pages
+    return "".join(page.extract_text() for page in pages)
+
+
+def test_what_would_read_a_file_is_shown_as_text(tmp_path, secret):
+    read = f'#read("{secret}")'
+    verdict = {"number": "1", "claim": f"`{read}`{{=typst}}", "holds": True}
+    verdict |= {"reported": False}
+    verdict |= {"evidence": read, "word": read, "item": read}
+    out = printed(
+        tmp_path,
+        [
+            text(f"```{{=typst}}\n{read}\n```"),
+            text(f"a `{read}`{{=typst}} b"),
+            text(f"```{{=latex}}\n\\input{{{secret}}}\n```"),
+            output({"text/markdown": f"```{{=typst}}\n{read}\n```"}),
+            output({"text/latex": f"\\input{{{secret}}}"}),
+            output({"image/svg+xml": SVG.format("")}, alt=f'") {read}'),
+            output({"image/svg+xml": SVG.format("")}, alt=5),
+            output({"text/markdown": "x"}, verdict=verdict),
+            output({"text/markdown": "x"}, listing=f'") {read}'),
+            output({"text/markdown": "x"}, provenance={"x": f'") {read}'}),
+            text(f"## heading {read}"),
+            text(f"Figure `a>);{read};#ref(<a`"),
+            text(f'[link](<a") {read}>) and [here](#a{read})'),
+            text(f'$\\operatorname{{a") {read}}}$ $\\text{{op:a") {read} ("}}$'),
+            text(f'$$x \\tag{{a") {read}}}$$ and $$y \\label{{a>{read}}}$$'),
+            nbf.new_raw_cell(read),
+            code(read, outputs=[nbf.new_output("stream", text=read)]),
+        ],
+        authors=[{"name": f'") {read}'}, "A B", {}, {"name": None}, 5],
+        folder=str(secret.parent),
+    )
+    assert SECRET not in out
+    assert SECRET.encode() not in (tmp_path / "r.pdf").read_bytes()
+    assert out.count("#read") > 8
+    assert "A B" in out
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (lambda s: text(f"![x]({s})"), "there is no picture .* in the folder of the"),
+        (lambda s: text(f"![x](../{s.parent.name}/{s.name})"), "there is no picture"),
+        (lambda s: text("![x](secret.txt)"), r"there is no picture secret\.txt in the"),
+        (lambda s: text(f"![x]({'a' * 5000}.png)"), "there is no picture a{80} in the"),
+        (
+            lambda s: attachment("a", SECRET.encode()),
+            "is no PNG, JPEG, GIF, WebP or SVG",
+        ),
+        (lambda s: attachment("a.txt", b""), "is no PNG, JPEG, GIF, WebP or SVG"),
+        (lambda s: output({"text/html": f'<img src="{s}">'}), "there is no picture"),
+        (lambda s: output({"image/svg+xml": "<svg>no"}), "failed to parse SVG"),
+        (
+            lambda s: output({"image/svg+xml": SVG.format(f'<image href="{s}"/>')}),
+            "failed to load linked image",
+        ),
+        (lambda s: output({"text/markdown": "x"}, label=f"a>{s}<b"), "no name: "),
+        (
+            lambda s: output({"text/markdown": "x"}, answer={"a: b": "c"}),
+            "has no key a: b",
+        ),
+    ],
+)
+def test_what_is_no_picture_of_the_project_is_refused_by_cell(
+    tmp_path, secret, cell, words
+):
+    with pytest.raises(SystemExit, match=rf"1_x\.ipynb, cell 2: .*{words}"):
+        printed(tmp_path, [cell(secret)], folder=str(secret.parent))
+
+
+def test_a_colour_that_is_left_out_is_named(tmp_path, caplog):
+    printed(tmp_path, [text(r"$\color{red} x$ and $\textcolor{red}{y}$")])
+    assert caplog.text.count("1_x.ipynb, cell 2: the colour of a formula is left out")
