@@ -47,7 +47,7 @@ def printed(folder, cells, /, **metadata):
 def test_what_would_read_a_file_is_shown_as_text(tmp_path, secret):
     read = f'#read("{secret}")'
     verdict = {"number": "1", "claim": f"`{read}`{{=typst}}", "holds": True}
-    verdict |= {"reported": False}
+    verdict |= {"reported": False, "kind": "claim"}
     verdict |= {"evidence": read, "word": read, "item": read}
     out = printed(
         tmp_path,
