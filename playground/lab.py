@@ -1,13 +1,15 @@
 """How `make lab` reads and writes notebooks.
 
 JupyterLab notes in every notebook which Python has opened it, and calls that a change.
-Here the note is made when a notebook is read, and taken out when it is written.
+Here the note is made when a notebook is read, and taken out when it is written. So are
+pictures of widgets, which live as long as their kernel.
 """
 
 import platform
 
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python"}
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
@@ -36,4 +38,12 @@ class Contents(AsyncLargeFileManager):
             metadata = model["content"]["metadata"]
             metadata["language_info"] = {"name": "python"}
             metadata["kernelspec"] = KERNEL | {"name": "python3"}
+            for cell in model["content"]["cells"]:
+                if "outputs" in cell:
+                    cell["outputs"] = [*filter(lasting, cell["outputs"])]
         return await super().save(model, path)
+
+
+def lasting(output):
+    """Return whether an output is more than the picture of a widget."""
+    return WIDGET not in output.get("data", {})

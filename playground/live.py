@@ -8,14 +8,13 @@ that drawing takes a small share of the training's time.
 import io
 from time import perf_counter
 
-import ipywidgets as widgets
 import numpy as np
 from IPython.display import Image, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as Pixels
 
-from report import figures, tables
+from report import figures
 
 SHARE = 0.15  # of the time may go into drawing
 PAUSE = 0.12  # seconds from one frame to the next at least
@@ -138,81 +137,6 @@ class InCell:
             self.handle.update(picture)
         else:
             self.handle = display(picture, display_id=True)
-
-
-class Board:
-    """The playground's picture, a widget: regions, curves, gradients and weights."""
-
-    def __init__(self):
-        """Make the widget; `frames` counts its pictures."""
-        look = {"object_fit": "contain", "max_width": "800px", "width": "58%"}
-        self.picture = widgets.Image(format="png", layout=look)
-        self.frames, self.last = 0, -np.inf
-
-    @figures.style()
-    def draw(self, data, network, history, pause=PAUSE):
-        """Draw a single network on its data, unless the last picture is too new.
-
-        `history` is a list of dicts, what `sgd.evaluation` returns with "epoch".
-        """
-        if perf_counter() - self.last < pause:
-            return
-        fig = Figure(figsize=(7.6, 5), dpi=105)
-        axes = fig.subplots(2, 3 if data.features == 2 else 2).T.reshape(-1, 2)
-        *left, (loss, accuracy), (gradients, weights) = axes
-        draw_history(loss, accuracy, history, data.ceiling)
-        draw_norms(gradients, network, data)
-        values = [block.ravel() for block in blocks_of(network, network.parameters)]
-        weights.hist(np.concatenate(values), bins=40, color=figures.COLOURS[1])
-        weights.set(title="parameters", yscale="log")
-        if left:
-            self.draw_plane(fig, left[0], data, network)
-        canvas = FigureCanvasAgg(fig)
-        canvas.draw()
-        self.picture.value = encode(canvas)
-        self.frames, self.last = self.frames + 1, perf_counter()
-
-    def draw_plane(self, fig, places, data, network):
-        """Draw the regions in both places of the first column."""
-        for ax in places:
-            ax.remove()
-        ax = fig.add_subplot(2, 3, (1, 4))
-        side, X = figures.square(data, 80, data.Yt.dtype)
-        answers = network.scores(X).argmax(axis=0).reshape(80, 80)
-        ax.imshow(answers, extent=side[[0, -1, 0, -1]], **figures.PIXELS)
-        some = tables.evenly(data.Yt, 500)
-        labels = data.Ct[:, some].argmax(axis=0)
-        ax.scatter(*data.Yt[:, some], c=labels, s=8, **figures.DOTS)
-        ax.set(title="decision regions", xticks=[], yticks=[])
-
-
-def draw_history(loss, accuracy, history, ceiling):
-    """Draw loss and accuracy over the epochs into two axes."""
-    epochs = [row["epoch"] for row in history]
-    for part in ("train", "validation"):
-        loss.plot(epochs, [row[f"{part}_loss"] for row in history], label=part)
-        shares = [100 * row[f"{part}_accuracy"] for row in history]
-        accuracy.plot(epochs, shares, label=part)
-    figures.draw_ceiling(accuracy, ceiling)
-    loss.set(title="loss", yscale="log", xlabel="epoch")
-    accuracy.set(title=f"accuracy / %, now {shares[-1]:.1f}", xlabel="epoch")
-    loss.legend()
-
-
-def draw_norms(ax, network, data, most=1000):
-    """Draw the norm of the gradient in each layer over at most so many samples."""
-    gradient = network.gradient(data.Yt[:, :most], data.Ct[:, :most])
-    norms = [
-        np.sqrt(sum(float((g**2).sum()) for g in blocks))
-        for blocks in network.split(gradient)
-    ]
-    ax.bar(range(1, len(norms) + 1), norms, color=figures.COLOURS[2])
-    ax.set(title="gradient norm", xlabel="layer", yscale="log")
-
-
-def blocks_of(network, flat):
-    """Return the blocks of a flat vector, layer after layer."""
-    return [block for blocks in network.split(flat) for block in blocks]
 
 
 def encode(canvas):
