@@ -132,7 +132,7 @@ class Programs:
         program = Program(records[0], self.sizes[1], m)
         for vectors, x, c in examples(m, state, X, C):
             self.require_same(program, vectors, x, c)
-            self.require_no_trace(before)
+        self.require_no_trace(before)
         return program
 
     def require_no_trace(self, before):

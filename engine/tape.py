@@ -71,6 +71,12 @@ def room():
 
 
 @cache
+def base():
+    """Return the address of the room."""
+    return room().ctypes.data
+
+
+@cache
 def types(ufunc, *kinds):
     """Return NumPy's types of the operands and of the result."""
     return ufunc.resolve_dtypes((*kinds, None))
@@ -142,7 +148,7 @@ class Tape:
     def place(self, x, shape=None):
         """Return where an array lies that is repeated to a shape."""
         layout = x.layout
-        start = (layout.__array_interface__["data"][0] - room().ctypes.data) // 4
+        start = (layout.__array_interface__["data"][0] - base()) // 4
         sizes, strides = (1, 1, *layout.shape)[-2:], (0, 0, *layout.strides)[-2:]
         steps = tuple(s // 4 * (n > 1) for n, s in zip(sizes, strides, strict=True))
         shape = layout.shape if shape is None else shape

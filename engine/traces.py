@@ -23,6 +23,7 @@ STATES = {  # of objects that have no other parts
     ModuleType: lambda x: x.__name__,
     type: id,
 }
+SIMPLE = (int, float, str, bytes, type(None))
 DATA = (int, float, str, dict, *SEVERAL, *[*STATES][:4])
 
 
@@ -52,16 +53,18 @@ def seen(function):
             visit(f"{way}/{name}", part)
 
     visit("the function", function)
-    visit("a global generator", generators())
+    visit("a global generator", pickle.dumps(generators()))
     return found
 
 
 def what(x):
     """Return what tells an object from another, and its parts {name: object}."""
-    parts = dict(attributes(x))
+    if isinstance(x, SIMPLE):
+        return (type(x), x if x == x else repr(x)), {}
     for kind, state in STATES.items():
         if isinstance(x, kind):
             return sha256(pickle.dumps(state(x))).digest(), {}
+    parts = dict(attributes(x))
     if isinstance(x, FunctionType):
         parts = {f"{n} of {x.__name__}": one for n, one in surroundings(x)}
     elif isinstance(x, (MethodType, partial)):
