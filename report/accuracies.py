@@ -60,14 +60,12 @@ def leads(found, pairs, comparisons):
     """Return how far one network leads over another, seed by seed.
 
     `found` are the Results {(dataset, network): Result}, `pairs` of networks are (one,
-    other). Returns {(dataset, "one over other"): Comparison}, all on every dataset.
+    other). Returns {(dataset, (one, other)): Comparison}, all on every dataset.
     """
     values = {key: validation(result) for key, result in found.items()}
     return {
-        (d, f"{one} over {other}"): claims.compare(
-            values[d, one], values[d, other], comparisons
-        )
-        for d, (one, other) in product(dict.fromkeys(d for d, _ in found), pairs)
+        (d, pair): claims.compare(*(values[d, n] for n in pair), comparisons)
+        for d, pair in product(dict.fromkeys(d for d, _ in found), pairs)
     }
 
 

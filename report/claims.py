@@ -189,11 +189,13 @@ def verdict(kind, item, claim, holds, number, reported=False):
 def better(item, claim, compared, reported=False):
     """State a finding: in all comparisons {name: Comparison} one is the better.
 
-    The number is the comparison that decides it, in points. A name may have parts.
+    The number is the comparison that decides it, in points. A name may have parts, of
+    which one may be a pair (one, other).
     """
     c = deciding(compared.values())
     (name, *_) = (name for name, one in compared.items() if one is c)
-    name = name if isinstance(name, str) else ", ".join(name)
+    parts = [name] if isinstance(name, str) else name
+    name = ", ".join(p if isinstance(p, str) else " over ".join(p) for p in parts)
     holds = all_hold(one.larger for one in compared.values())
     return finding(item, claim, holds, f"{c} points ({name})", reported)
 

@@ -207,6 +207,11 @@ def test_better_in_all_is_decided_by_the_clearest_contrary_or_the_least_certain(
         ({"a": sure}, True, "+1.00 (+0.50 to +2.00) points (a)"),
         ({"a": sure, "b": unsure}, None, "+1.00 (−1.00 to +2.00) points (b)"),
         ({"c": contrary, "b": unsure}, False, "+1.00 (−2.00 to −1.00) points (c)"),
+        (
+            {("A", ("x", "y")): contrary},
+            False,
+            "+1.00 (−2.00 to −1.00) points (A, x over y)",
+        ),
     ):
         stated = claims.better("2.2.4", "it is", compared, reported=True)
         verdict = stated.metadata["verdict"]
