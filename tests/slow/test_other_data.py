@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 from scipy.io import savemat
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # name: features, classes, samples, noise, unit, origin
 SHAPES = {
     "Peaks": (1, 2, 300, 0.01, 1, 0),  # hyperplanes separate these classes
