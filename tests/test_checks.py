@@ -213,6 +213,7 @@ def test_the_verdict_and_the_words_for_known_functions(row):
         assert words in str(test)
         assert test.reason.startswith(words if verdict == "refused" else "")
         assert not (test.reason and verdict == "FAIL")
+        assert kind not in {TAYLOR, CENTRAL} or test.residuals.shape == (2, STEPS.size)
 
 
 # --- three properties -----------------------------------------------------------------
@@ -491,6 +492,7 @@ def test_a_check_is_one_line_in_columns(kind, verdict, orders, line):
     assert str(check) == f"{verdict:7} {start}{found}: why"
     assert str(replace(check, reason="")) == f"{verdict:7} {start}{found}"
     assert str(replace(check, verdict="refused")) == f"refused {start}why"
+    assert repr(check) == str(check)
 
 
 def test_residuals_are_norms_without_and_with_the_derivative():
