@@ -219,8 +219,9 @@ def main():
     """Measure, print, and write the files of the appendix."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
     competitors = present(COMPETITORS)
-    jax = [each.code().Vmap for each in competitors if each.module == "jaxed"]
-    kinds = growth.KINDS | ({"JAX": jax[0]} if jax else {})
+    jax = [each.code() for each in competitors if each.module == "jaxed"]
+    kinds = growth.KINDS | ({"JAX": jax[0].Vmap} if jax else {})
+    singles = growth.SINGLES | ({"JAX": jax[0].Single} if jax else {})
     data = {name: datasets.load(name) for name in DATASETS}
     if len(cores) > 1:
         os.sched_setaffinity(0, {min(cores)})
@@ -228,6 +229,7 @@ def main():
     found = table(times, [each.name for each in competitors])
     found["peak MB"] = [peak_memory(each) for each in competitors]
     grown = growth.measure(ROUNDS, kinds)
+    cells = growth.measure_cells(ROUNDS, singles, kinds)
     everything = datasets.load_all()
     plain = sum(epoch_times(COMPETITORS[:1], everything, ROUNDS).values())
     if len(cores) > 1:
@@ -242,6 +244,7 @@ def main():
     rows.loc[len(rows)] = ["whole job, plain / it", f"{gain:.1f}"]
     figures.save(dots(found), "benchmark", rounded(found))
     figures.save(growth.draw(grown), "benchmark_growth", grown)
+    figures.save(growth.draw_cells(cells), "benchmark_cells", cells)
     results.write_csv(rows, "benchmark_machine")
 
 

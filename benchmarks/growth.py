@@ -1,6 +1,10 @@
-"""How the time of an epoch grows with replicas, samples, batches, width and depth."""
+"""How the time of an epoch grows with replicas, samples, batches, width and depth.
+
+One quantity is varied at a time; then width, batch and replicas all at once.
+"""
 
 import time
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -21,6 +25,9 @@ GRID = {
     "depth": (1, 2, 4, 8, 16),
 }
 KINDS = {"engine": ours.Stack, "NumPy": ours.PlainStack}
+SINGLES = {"engine": ours.Single, "NumPy": ours.PlainSingle}
+CELLS = {"replicas": (1, 10), "batch": (16, 64, 256, 1024), "width": GRID["width"]}
+FEW = 2_048  # samples of the cells
 
 
 def measure(rounds, kinds):
@@ -34,6 +41,17 @@ def measure(rounds, kinds):
                 {"quantity": quantity, "value": value, "run": name, "ms": 1e3 * s}
                 for name, s in times.items()
             ]
+    return pd.DataFrame(rows)
+
+
+def measure_cells(rounds, singles, kinds):
+    """Return ms per epoch and replica for all widths, batches and replicas in CELLS."""
+    rows = []
+    for values in product(*CELLS.values()):
+        size = dict(zip(CELLS, values, strict=True))
+        runs = kinds if size["replicas"] > 1 else singles
+        times = median_epochs(runs, rounds, **{**USUAL, "samples": FEW, **size})
+        rows += [{**size, "run": name, "ms": 1e3 * s} for name, s in times.items()]
     return pd.DataFrame(rows)
 
 
@@ -90,5 +108,26 @@ def draw(grown):
             ax.loglog(part["value"], part["ms"], **look)
         ax.set_xlabel(quantity)
     axes[0, 0].set_ylabel("ms per epoch\nand replica")
+    figures.legend_below(fig, axes[0])
+    return fig
+
+
+@figures.style()
+def draw_cells(cells):
+    """Draw the times of the others over the engine's against width, by batch."""
+    ours = cells["run"] == "engine"
+    over = cells[~ours].merge(cells[ours], on=[*CELLS], suffixes=("", " of ours"))
+    over["R"] = [f"R = {n}" for n in over["replicas"]]
+    over["samples"] = [f"batch {n}" for n in over["batch"]]
+    settings = {"height": 1.7, "sharex": True, "sharey": True}
+    labels = ("width", "time over ours")
+    fig, axes, parts = figures.facets(over, ["R", "samples"], labels, **settings)
+    looks = list(zip(figures.MARKERS, ("0.4", figures.COLOURS[0]), strict=False))
+    for ax, _, part in parts:
+        ax.axhline(1, color="0.7", linewidth=0.8)
+        runs = part.groupby("run", sort=False)
+        for (name, one), (marker, colour) in zip(runs, looks, strict=False):
+            ratio, look = one["ms"] / one["ms of ours"], {"marker": marker}
+            ax.loglog(one["width"], ratio, color=colour, label=name, **look)
     figures.legend_below(fig, axes[0])
     return fig

@@ -60,7 +60,7 @@ def seen(function):
 def what(x):
     """Return what tells an object from another, and its parts {name: object}."""
     if isinstance(x, SIMPLE):
-        return (type(x), x if x == x else repr(x)), {}
+        return (type(x), repr(x) if isinstance(x, float) else x), {}
     for kind, state in STATES.items():
         if isinstance(x, kind):
             return sha256(pickle.dumps(state(x))).digest(), {}

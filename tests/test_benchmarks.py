@@ -135,6 +135,26 @@ def test_growth_varies_one_quantity_at_a_time(monkeypatch):
     assert seen == [growth.USUAL | {q: v} for q, v in varied]
 
 
+def test_cells_are_all_widths_batches_and_replicas_beside_ours(monkeypatch):
+    seen = []
+
+    def spy(kinds, rounds, **size):
+        seen.append((kinds, size))
+        return {"engine": 0.002, "NumPy": 0.005}
+
+    monkeypatch.setattr(growth, "median_epochs", spy)
+    cells = growth.measure_cells(1, {"NumPy": 1}, {"NumPy": 10})
+    assert len(seen) == 48
+    assert all(kinds["NumPy"] == size["replicas"] for kinds, size in seen)
+    assert {size["samples"] for _, size in seen} == {growth.FEW}
+    panels = growth.draw_cells(cells).axes
+    titles = [ax.get_title() for ax in panels]
+    assert titles[::7] == ["batch 16, R = 1", "batch 1024, R = 10"]
+    for ax in panels:
+        _, line = ax.lines
+        assert line.get_ydata().tolist() == [2.5] * len(growth.CELLS["width"])
+
+
 def test_growth_trains_networks_of_the_asked_size():
     seen = []
 
