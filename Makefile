@@ -4,6 +4,23 @@ PYTHON ?= python3
 # What is installed goes there; make touches no folder that it has not made.
 VENV ?= .venv
 bin := $(VENV)/bin
+# Programs are run by the environment's Python and import from the folder make stands in,
+# so that a folder can be moved or copied, and two can share an environment.
+python := $(bin)/python
+ifeq ($(VENV),.venv)
+unexport PROJECT
+else
+export PROJECT := $(CURDIR)
+endif
+# A user's own settings are for his JupyterLab: builds and tests have theirs.
+unexport PYTHONPATH PYTHONSTARTUP PYTHONHOME
+ifeq ($(filter lab,$(MAKECMDGOALS)),)
+unexport MPLBACKEND MATPLOTLIBRC
+export JUPYTER_NO_CONFIG := 1
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/settings/runtime
+export IPYTHONDIR := $(CURDIR)/build/settings/ipython
+export MPLCONFIGDIR := $(abspath $(VENV))/matplotlib
+endif
 # QUICK=1: fewer seeds and epochs, in a folder of its own (see report/files.py).
 quick := $(filter-out 0,$(QUICK))
 
@@ -36,11 +53,11 @@ all:  ## both documents (7 min)
 
 test:  ## run the tests (3 min)
 	$(call setup,$(VENV)/.installed-tests)
-	@$(bin)/python -m pytest
+	@$(python) -m pytest
 
 lab:  ## open JupyterLab on the notebooks (at once; LAB=... passes options on)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+	@$(python) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  --LabApp.default_url=/lab/tree/notebooks/1_softmax_gradient_test.ipynb \
 	  --LabApp.extension_manager=readonly --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
@@ -60,29 +77,29 @@ lint:  ## check style and formatting (2 s)
 
 browser:  ## do in Chromium what a student does, leave screenshots (5 min)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python tests/browser.py
+	@$(python) tests/browser.py
 
 robust:  ## compare everything under imitated processors (1 h; QUICK=1: 5 min)
 	$(call setup,$(VENV)/.installed)
-	@$(alone) $(bin)/python tests/robust.py
+	@$(alone) $(python) tests/robust.py
 
 sabotage:  ## break the code by a line per threshold, see it noticed (1 min)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python tests/sabotage.py
+	@$(python) tests/sabotage.py
 
 fuzz:  ## compose ten thousand layers, train each by the engine and by NumPy (20 min)
 	$(call setup,$(VENV)/.installed-tests)
-	@EXAMPLES=10000 $(bin)/python -m pytest tests/test_fuzz.py --capture=no
+	@EXAMPLES=10000 $(python) -m pytest tests/test_fuzz.py --capture=no
 
 mutation:  ## break each line in every way, count what the tests see (10 min)
 	$(call setup,$(VENV)/.installed-mutation)
 	@rm -rf mutants
-	@OMP_NUM_THREADS=1 $(bin)/mutmut run --max-children 2
-	@$(bin)/python tests/mutation/score.py
+	@OMP_NUM_THREADS=1 $(python) -m mutmut run --max-children 2
+	@$(python) tests/mutation/score.py
 
 bench:  ## time training beside its peers (6 min; QUICK=1: 2 min)
 	$(call setup,$(VENV)/.installed)
-	@KEEP_FIGURES=1 $(bin)/python -m benchmarks
+	@KEEP_FIGURES=1 $(python) -m benchmarks
 
 ##@ For those who change it
 
@@ -92,7 +109,7 @@ format:  ## format the code, mend what ruff can mend (1 s)
 
 strip:  ## clear the notebooks' outputs, as they are committed (1 s)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m typeset.strip
+	@$(python) -m typeset.strip
 
 clean:  ## remove what was built, except both PDFs, figures/ and .venv (1 s)
 	@$(alone) rm -rf build mutants .pytest_cache .ruff_cache .hypothesis
@@ -100,15 +117,15 @@ clean:  ## remove what was built, except both PDFs, figures/ and .venv (1 s)
 
 data:  ## draw the three datasets again, never over your own files (2 s)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m data.recipes
+	@$(python) -m data.recipes
 
 moving:  ## make README's moving picture (10 s)
 	$(call setup,$(VENV)/.installed)
-	@$(bin)/python -m playground.moving
+	@$(python) -m playground.moving
 
 reference:  ## take README's table and page one from a full report (2 s)
 	$(call setup,$(VENV)/.installed-tests)
-	@$(bin)/python tests/reference.py
+	@$(python) tests/reference.py
 
 peers:  ## install the peers of the benchmark, more than a gigabyte (5 min)
 	$(call setup,$(VENV)/.installed)
@@ -125,7 +142,7 @@ lock:  ## resolve the requirements into lock files again (10 s)
 
 # The environment -------------------------------------------------------------------
 
-install = $(bin)/python -m pip --disable-pip-version-check install --quiet
+install = $(python) -m pip --disable-pip-version-check install --quiet
 offline = { echo "make: packages could not be installed: is the package index within \
 	reach? (pip's own words are above)" >&2; exit 1; }
 
@@ -145,7 +162,10 @@ $(VENV)/.installed: requirements.lock
 	@echo "setting up $(VENV) (once)"
 	@rm -rf $(VENV) && mkdir $(VENV) && touch $(VENV)/.made && $(PYTHON) -m venv $(VENV)
 	@$(install) --require-hashes --requirement requirements.lock || $(offline)
-	@$(install) --no-index --no-deps --no-build-isolation --editable .
+	@$(python) -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), \
+	  "project.pth").write_text("import os, sys; sys.path.insert(0, os.environ.get(" \
+	  "\"PROJECT\") or os.path.dirname(sys.prefix))\n")'
+	@MPLCONFIGDIR=$(VENV)/matplotlib $(python) -c 'import matplotlib.font_manager'
 	@mkdir -p $(VENV)/etc/jupyter/labconfig
 	@echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' \
 	  >$(VENV)/etc/jupyter/labconfig/page_config.json
@@ -184,6 +204,7 @@ ifdef inner
 strange := $(shell ls notebooks notebooks/supplement | grep '[^A-Za-z0-9._/:-]')
 $(if $(strange),$(error notebooks: rename $(strange): letters, digits, ., _ and - only))
 $(if $(filter-out $(wildcard $(handed)),$(handed)),$(shell rm -f $(giving)))
+$(shell $(PYTHON) typeset/lost.py $(built))
 
 # Data counts by content: a file that is moved into data/ keeps an old date.
 $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
@@ -191,22 +212,22 @@ $(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
 endif
 
 $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(imported) build/data.sum
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.execute.Executed \
+	@$(python) -m nbconvert --log-level=ERROR --to typeset.execute.Executed \
 	  --KernelManager.transport_encryption=auto \
 	  --output-dir $(built)/part/$(*D) $<
 	@mkdir -p $(@D) && mv $(built)/part/$*.ipynb $@
 
 $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.exporter.TypstExporter \
+	@$(python) -m nbconvert --log-level=ERROR --to typeset.exporter.TypstExporter \
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
 $(report): $(giving) $(call typeset,$(chapters)) typeset/report.typ
-	@$(bin)/python -m typeset $@ $(call typeset,$(chapters))
+	@$(python) -m typeset $@ $(call typeset,$(chapters))
 
 $(built)/executed/supplement/5_speed.ipynb: $(wildcard figures/benchmark*)
 
 $(supplement): $(call typeset,$(chapters) $(extra)) typeset/report.typ
-	@$(bin)/python -m typeset $@ $(call typeset,$(chapters) $(extra))
+	@$(python) -m typeset $@ $(call typeset,$(chapters) $(extra))
 
 .PRECIOUS: $(built)/executed/%.ipynb $(built)/chapters/%.typ

@@ -22,3 +22,6 @@ def write(path, content):
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     os.replace(part, path)
+    if notes := os.environ.get("WRITTEN"):  # see typeset/execute.py
+        with open(notes, "a", encoding="utf-8") as file:
+            file.write(f"{path.resolve()}\n")

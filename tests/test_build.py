@@ -111,7 +111,7 @@ else:  # python -m typeset FILE ...
     print("wrote", words[2])
 for path in written:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("")
+    path.write_text("{{}}")
 """
 
 
@@ -130,7 +130,7 @@ def copy(tmp_path):
     for name in (*notebooks, *locks, *handed, *modules, ".venv/.installed"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    for name in ("Makefile", "typeset/lock.py", "typeset/watch.py"):
+    for name in ("Makefile", "typeset/lock.py", "typeset/watch.py", "typeset/lost.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("python", "jupyter"):

@@ -6,7 +6,9 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import NotebookExporter
 from nbconvert.preprocessors import ExecutePreprocessor
@@ -14,6 +16,7 @@ from nbformat.reader import NotJSONError, ValidationError
 from traitlets import default
 
 from report.files import BUILD
+from typeset.lost import note
 
 
 class Executed(NotebookExporter):
@@ -32,6 +35,14 @@ class Executed(NotebookExporter):
             sys.exit(f"{file_stream.name} cannot be read as a notebook: {reason}")
 
 
+class Manager(AsyncKernelManager):
+    """A kernel that is asked to end, and not interrupted first."""
+
+    async def _async_interrupt_kernel(self):
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+
 class Execute(ExecutePreprocessor):
     """nbconvert's own execution; a failing cell ends it with one closing line.
 
@@ -41,6 +52,7 @@ class Execute(ExecutePreprocessor):
     enabled = True
     timeout = None
     kernel_name = "python3"
+    kernel_manager_class = Manager
 
     def preprocess(self, nb, resources=None, km=None):
         """Execute all cells, and say how far it is."""
@@ -49,8 +61,12 @@ class Execute(ExecutePreprocessor):
         os.environ["TQDM_DISABLE"] = "1"
         os.environ["KEEP_FIGURES"] = "1"  # see report/files.py
         name, folder = resources["metadata"]["name"], resources["metadata"]["path"]
-        self.pace = Pace(Path(folder, f"{name}.ipynb"), nb.cells)
-        nb, resources = super().preprocess(nb, resources, km)
+        path = Path(folder, f"{name}.ipynb")
+        self.pace = Pace(path, nb.cells)
+        with NamedTemporaryFile("r", encoding="utf-8") as written:
+            os.environ["WRITTEN"] = written.name  # see report/files.py
+            nb, resources = super().preprocess(nb, resources, km)
+            note(BUILD / "made" / inside(path), written.read().splitlines())
         self.pace.end()
         return nb, resources
 
@@ -81,7 +97,7 @@ class Pace:
     def __init__(self, path, cells):
         """Say that a notebook begins."""
         self.path, self.cells, self.start = path, cells, time.monotonic()
-        self.took = durations(BUILD / "executed" / f"{path}".removeprefix("notebooks/"))
+        self.took = durations(BUILD / "executed" / inside(path))
         self.watched = "WATCHED" in os.environ
         if not self.watched:
             print(f"executing {path}", flush=True)
@@ -109,6 +125,11 @@ class Pace:
         print(
             f"executed {self.path}: {len(self.cells)} cells, {spent:.0f} s", flush=True
         )
+
+
+def inside(path):
+    """Return the path of a notebook from the folder of all notebooks."""
+    return Path(f"{path}".removeprefix("notebooks/"))
 
 
 def durations(path):

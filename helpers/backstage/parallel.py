@@ -5,7 +5,10 @@ job, whatever has been edited, reloaded or replaced here since they started.
 """
 
 import os
+import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import Thread
 
 import cloudpickle
 from joblib import Parallel, delayed
@@ -14,6 +17,7 @@ from joblib.parallel import get_active_backend
 import helpers
 
 PATIENCE = 10  # seconds to wait for a scheduler
+WATCHED = set()  # in a worker: the process that it works for
 
 
 def perform_jobs(function, jobs, n_jobs=-1):
@@ -37,7 +41,23 @@ def perform_jobs(function, jobs, n_jobs=-1):
         return
     streams = get_active_backend()[0].supports_return_generator
     kind = "generator_unordered" if streams else "list"
-    yield from Parallel(n_jobs, return_as=kind)(delayed(function)(*job) for job in jobs)
+    work = partial(perform_for, os.getpid(), function)
+    yield from Parallel(n_jobs, return_as=kind)(delayed(work)(*job) for job in jobs)
+
+
+def perform_for(caller, function, *job):
+    """Perform a job; a worker ends with the process that it works for."""
+    if os.getppid() == caller and caller not in WATCHED:
+        WATCHED.add(caller)
+        Thread(target=end_with, args=(caller,), daemon=True).start()
+    return function(*job)
+
+
+def end_with(caller):
+    """End this process when its parent is gone, however that ended."""
+    while os.getppid() == caller:
+        time.sleep(1)
+    os._exit(1)
 
 
 @contextmanager
@@ -57,6 +77,6 @@ def cluster(address):
         except (OSError, ValueError) as error:
             raise ConnectionError(
                 f"no Dask scheduler with a worker answers at SCHEDULER={address}: "
-                "start both, by `.venv/bin/dask scheduler` and `.venv/bin/dask worker`"
+                "start both, by `.venv/bin/python -m dask scheduler` and `... worker`"
             ) from error
         yield client

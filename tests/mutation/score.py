@@ -18,7 +18,7 @@ EXPLAINED = Path(__file__).with_name("survivors.md")
 
 def mutmut(*words):
     """Return what a mutmut command prints."""
-    command = [Path(sys.executable).with_name("mutmut"), *words]
+    command = [sys.executable, "-m", "mutmut", *words]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
