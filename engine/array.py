@@ -4,6 +4,8 @@ It has a shape and a type, and no numbers: whatever is computed with it is noted
 tape, and what would need a number is refused. What is not named here is refused, too.
 """
 
+from functools import partialmethod
+
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
@@ -21,11 +23,11 @@ VIEWS = {  # functions of NumPy's that only look at the same numbers in another 
     np.swapaxes,
     np.transpose,
 }
-METHODS = {"amax": "max", "amin": "min"} | {
-    name: name
-    for name in ("clip", "copy", "max", "mean", "min", "ravel", "reshape", "sum")
-}
+METHODS = ("clip", "copy", "max", "mean", "min", "ravel", "reshape", "sum")
+METHODS = {"amax": "max", "amin": "min"} | {name: name for name in METHODS}
 FILLED = {np.zeros_like: 0, np.ones_like: 1, np.empty_like: 0}
+SIZES, LOOKS = ("shape", "ndim", "size"), ("T", "mT")  # attributes of the layout
+VIEWERS = ("swapaxes", "squeeze", "transpose")  # and its methods
 
 
 class UnknownError(TypeError):
@@ -80,12 +82,6 @@ class Recorded(NDArrayOperatorsMixin):
 
     # What an array has --------------------------------------------------------------
 
-    shape = property(lambda self: self.layout.shape)
-    ndim = property(lambda self: self.layout.ndim)
-    size = property(lambda self: self.layout.size)
-    T = property(lambda self: self.like(self.layout.T))
-    mT = property(lambda self: self.like(self.layout.mT))  # noqa: N815
-
     def __len__(self):
         """Return the number of rows."""
         return len(self.layout)
@@ -124,18 +120,6 @@ class Recorded(NDArrayOperatorsMixin):
         """Return a copy of all numbers in a row."""
         return self.copy().reshape(-1)
 
-    def transpose(self, *axes):
-        """Return a view with other axes."""
-        return self.like(self.layout.transpose(*axes))
-
-    def swapaxes(self, first, second):
-        """Return a view with two axes exchanged."""
-        return self.like(self.layout.swapaxes(first, second))
-
-    def squeeze(self, axis=None):
-        """Return a view without axes of one."""
-        return self.like(self.layout.squeeze(axis))
-
     def copy(self):
         """Return a copy."""
         return self.tape.put(self, self.tape.array(self.shape, self.dtype))
@@ -149,17 +133,12 @@ class Recorded(NDArrayOperatorsMixin):
             return self
         return self.tape.put(self, self.tape.array(self.shape, dtype))
 
-    def sum(self, axis=None, dtype=None, **settings):
-        """Return the sum over axes, or how many are true."""
-        return self.tape.reduce(np.add, self, axis, dtype=dtype, **settings)
+    def reduce(self, ufunc, axis=None, **settings):
+        """Return the sum, or how many are true, or the maximum over axes."""
+        return self.tape.reduce(ufunc, self, axis, **settings)
 
-    def max(self, axis=None, **settings):
-        """Return the maximum over axes."""
-        return self.tape.reduce(np.maximum, self, axis, **settings)
-
-    def min(self, axis=None, **settings):
-        """Return the minimum over axes."""
-        return self.tape.reduce(np.minimum, self, axis, **settings)
+    sum = partialmethod(reduce, np.add)
+    max, min = partialmethod(reduce, np.maximum), partialmethod(reduce, np.minimum)
 
     def mean(self, axis=None, **settings):
         """Return the sum, divided by the number of its terms."""
@@ -185,7 +164,14 @@ class Recorded(NDArrayOperatorsMixin):
     item = tolist = argmax = argmin = view = refuse
 
     def __getattr__(self, name):
-        """Refuse what an array has and is not named above."""
+        """Return what the layout says; refuse what else an array has."""
+        if name in SIZES:
+            return getattr(self.layout, name)
+        if name in LOOKS:
+            return self.like(getattr(self.layout, name))
+        if name in VIEWERS:
+            view = getattr(self.layout, name)
+            return lambda *axes, **k: self.like(view(*axes, **k))
         if not hasattr(np.ndarray, name):
             raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
         if name.startswith("__"):

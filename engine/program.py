@@ -4,6 +4,8 @@ Each replica of a stack goes through by itself, so that all it needs stays in th
 What cannot be performed as NumPy does it is done by NumPy, here or at the caller's.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -54,11 +56,9 @@ class Program:
         samples = record.starts([record.samples])
         calls, lain, top = plan.program(tape, [*state, *values], [*state, *samples])
         self.state, totals = [lain[x] for x in state], [lain[x] for x in values]
-        room = np.zeros(top + SLACK + LANES, FLOAT)
-        self.M = room[-room.ctypes.data // room.itemsize % LANES :]
-        for start, numbers in tape.numbers.items():
-            if start in lain:
-                self.M[lain[start] : lain[start] + numbers.size] = numbers.ravel()
+        self.size, self.rooms = top + SLACK, []
+        constants = [*tape.numbers.items()]
+        self.constants = [(lain[at], x.ravel()) for at, x in constants if at in lain]
         gather = kernels.kernel(kernels.gather, 5, m, rows)
         add = kernels.kernel(kernels.add, 2 * self.numbers, self.numbers)
         begin = gather, [0, 0, 0, lain[samples[0]], 0]
@@ -66,9 +66,18 @@ class Program:
             [begin, *calls, (add, totals + totals)]
         )
 
+    def room(self):
+        """Return a memory with the constants, and the arguments: for one thread."""
+        room = np.zeros(self.size + LANES, FLOAT)
+        room = room[-room.ctypes.data // room.itemsize % LANES :]
+        for start, numbers in self.constants:
+            room[start : start + numbers.size] = numbers
+        return room, self.given.copy()
+
     def run(self, state, X, C, order):
         """Perform it for the samples in `order`; change the state, return totals."""
-        totals, given, M = np.zeros(self.numbers), self.given, self.M
+        M, given = room = self.rooms.pop() if self.rooms else self.room()
+        totals = np.zeros(self.numbers)
         given[(begin := given[1]) : begin + 3] = [x.ctypes.data for x in (X, C, order)]
         given[begin + 4] = X.shape[1]
         where = totals.ctypes.data + totals.itemsize * np.arange(self.numbers)
@@ -81,6 +90,7 @@ class Program:
             changed = M[start : start + x.size]
             if x.tobytes() != changed.tobytes():  # what is only read may be read-only
                 x[:] = changed
+        self.rooms.append(room)
         return totals
 
 
@@ -108,6 +118,10 @@ class Programs:
         self.programs, self.sound = {}, True
         for m in dict.fromkeys([batch, X.shape[-1] % batch or batch]):
             self.programs[m] = self.program(m, state, X, C)
+
+    def __reduce__(self):
+        """Leave no copy: what is compiled is of this process, and made anew."""
+        return type(None), ()
 
     def program(self, m, state, X, C):
         """Return a program for m samples, which does on these what NumPy does.
@@ -187,10 +201,17 @@ class Programs:
         lead = np.broadcast_shapes(shape, X.shape[:-2], C.shape[:-2])
         order = np.broadcast_to(order, (*lead, m))
         X, C = (np.broadcast_to(x, lead + x.shape[-2:]) for x in (X, C))
-        totals = [
-            run([x[r[len(lead) - len(shape) :]] for x in state], X[r], C[r], order[r])
-            for r in np.ndindex(lead)
-        ]
+
+        def one(r):
+            own = [x[r[len(lead) - len(shape) :]] for x in state]
+            return run(own, X[r], C[r], order[r])
+
+        replicas = [*np.ndindex(lead)]
+        if run == self.run and (cores := min(workers(), len(replicas))) > 1:
+            with ThreadPoolExecutor(cores) as pool:  # the engine lets others work
+                totals = [*pool.map(one, replicas)]
+        else:
+            totals = [*map(one, replicas)]
         return np.moveaxis(np.reshape(totals, (*lead, len(totals[0]))), -1, 0)
 
     def run(self, state, X, C, order):
@@ -228,6 +249,14 @@ class Programs:
             self.sound = False
             engine.say(engine.reason(error))
         return self.sound
+
+
+def workers():
+    """Return how many replicas may be performed at a time: no number hangs on it."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def examples(m, state, X, C):

@@ -1,7 +1,9 @@
 """The engine: what it performs is what NumPy does, to the same bits everywhere."""
 
+import copy
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -591,6 +593,21 @@ def run(code=RUN, **settings):
         stderr=subprocess.STDOUT,
         text=True,
     ).stdout
+
+
+def test_the_number_of_threads_changes_no_bit(blobs, monkeypatch):
+    data, seeds, ends = blobs(m=300), rngs(0, (5,)), []
+    for threads in ("1", "4", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        network = Network(BUILDS["1 hidden"](2, 3), [RNG(r) for r in range(5)])
+        ends.append(trained(network, data, False, rng=copy.deepcopy(seeds))[0])
+    for end in ends[1:]:
+        np.testing.assert_array_equal(end, ends[0])
+
+
+def test_what_is_compiled_is_of_its_process_and_not_copied():
+    programs = Programs(lambda x, X, C: (X.sum(),), [ONE[0]], ONE, ONE, 1)
+    assert pickle.loads(pickle.dumps(programs)) is copy.deepcopy(programs) is None
 
 
 def test_another_processor_gives_the_same_bits():

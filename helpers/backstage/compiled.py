@@ -23,7 +23,7 @@ def recorded(network, X, C):
 
     In float64 it is NumPy that judges: who asks for these digits wants them.
     """
-    own = own_copy(network)
+    own = copy.deepcopy(network)  # layers that keep something keep no such array
 
     def judge(theta, X, C):
         return own.with_parameters(theta).judge(X, C)
@@ -34,13 +34,6 @@ def recorded(network, X, C):
     )
     other.programs = found or False
     return other
-
-
-def own_copy(network):
-    """Return a copy for a record: layers that keep something keep no such array."""
-    other = copy.copy(network)
-    other.programs = None
-    return copy.deepcopy(other)
 
 
 def judge_all(network, X, C):
@@ -57,7 +50,7 @@ def judge_all(network, X, C):
 
 def gradient_squares(network, X, C):
     """Return for every layer the squared norm of its gradient, one per replica."""
-    own, state = own_copy(network), [network.parameters]
+    own, state = copy.deepcopy(network), [network.parameters]
 
     def squares(theta, X, C):
         gradients = own.split(own.with_parameters(theta).gradient(X, C))
@@ -74,7 +67,7 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
     It takes a step on every minibatch of the samples in `order`. The state of a replica
     is θ, the schedule's factor, and whatever numbers the optimiser has.
     """
-    theta, own = network.parameters, own_copy(network)
+    theta, own = network.parameters, copy.deepcopy(network)
     numbers = vectors_of(optimizer, theta)
     if numbers is None:
         return None
