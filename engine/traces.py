@@ -24,6 +24,7 @@ STATES = {  # of objects that have no other parts
     type: id,
 }
 SIMPLE = (int, float, str, bytes, type(None))
+GENERATOR = "a global generator"  # of random numbers, which all threads share
 DATA = (int, float, str, dict, *SEVERAL, *[*STATES][:4])
 
 
@@ -53,7 +54,7 @@ def seen(function):
             visit(f"{way}/{name}", part)
 
     visit("the function", function)
-    visit("a global generator", pickle.dumps(generators()))
+    visit(GENERATOR, pickle.dumps(generators()))
     return found
 
 

@@ -4,6 +4,7 @@ import copy
 import itertools
 import os
 import pickle
+import random
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from engine import plan, processor
+from engine import plan, processor, traces
 from engine.array import UnknownError
 from engine.program import Programs, Record
 from helpers import architectures, sgd
@@ -608,6 +609,22 @@ def test_the_number_of_threads_changes_no_bit(blobs, monkeypatch):
 def test_what_is_compiled_is_of_its_process_and_not_copied():
     programs = Programs(lambda x, X, C: (X.sum(),), [ONE[0]], ONE, ONE, 1)
     assert pickle.loads(pickle.dumps(programs)) is copy.deepcopy(programs) is None
+
+
+def test_what_another_thread_draws_is_not_laid_at_the_functions_door(monkeypatch):
+    """As the threads of a Dask worker do now and then."""
+    own, calls = traces.seen, itertools.count()
+
+    def seen(function):
+        if next(calls) in {1, 4}:
+            random.random()
+        return own(function)
+
+    monkeypatch.setattr(traces, "seen", seen)
+    Programs(lambda x, X, C: (X.sum(),), [ONE[0]], ONE, ONE, 1)
+    assert next(calls) > 6
+    with pytest.raises(UnknownError, match=r"change something: a global generator$"):
+        Programs(lambda x, X, C: (X.sum() * random.random(),), [ONE[0]], ONE, ONE, 1)
 
 
 def test_another_processor_gives_the_same_bits():
