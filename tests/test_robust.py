@@ -102,6 +102,9 @@ def test_imitations_are_single_ones_and_one_of_both_that_change_something(monkey
         "NPY_DISABLE_CPU_FEATURES": "X Y",
     }
     assert len(names) == 4
+    fused = robust.imitations(["X86_V3"])
+    assert fused["Nehalem and plain loops"]["ENGINE_CPU"] == "haswell"
+    assert fused["Nehalem"] == names["Nehalem"]
     assert set(robust.imitations([])) == {"Nehalem", "Sandybridge"}
     assert robust.effective({"none": {}}) == {}
     monkeypatch.setattr(robust, "processor", lambda settings: settings.get("A", "real"))
