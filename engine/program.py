@@ -124,6 +124,7 @@ class Programs:
         self.programs, self.sound = {}, True
         for m in dict.fromkeys([batch, X.shape[-1] % batch or batch]):
             self.programs[m] = self.program(m, state, X, C)
+        self.require_apart(state, X[..., :batch], C[..., :batch])
 
     def __reduce__(self):
         """Leave no copy: what is compiled is of this process, and made anew."""
@@ -167,12 +168,25 @@ class Programs:
                 kind = DrawnError if name == traces.GENERATOR else UnknownError
                 raise kind(f"functions that change something: {name}")
 
+    def require_apart(self, state, X, C):
+        """Raise UnknownError if NumPy's results for a stack hang on other replicas."""
+        shape = state[0].shape[:-1]
+        X, C = (np.broadcast_to(x, shape + x.shape[-2:]) for x in (X, C))
+        found = self.by_numpy(state, X, C)
+        for r in np.ndindex(shape):
+            alone = self.by_numpy([x[r] for x in state], X[r], C[r])
+            own = [*(x[r] for x in found[:-1]), found[-1][(..., *r)]]
+            for x, y in zip(own, alone, strict=True):
+                if not np.allclose(x, y, 1e-3, 1e-4, equal_nan=True):
+                    raise UnknownError("functions that mix the replicas of a stack")
+
     def by_numpy(self, state, X, C):
         """Return state and totals after the function, which may not see the others."""
         state = [x.copy() for x in state]
         with np.errstate(all="ignore"):
             totals = self.function(*state, X.copy(), C.copy())
-        return [*state, np.array(totals, float)]
+        numbers = len(totals), *state[0].shape[:-1]
+        return [*state, np.reshape(np.array(totals, float), numbers)]
 
     def require_same(self, program, state, X, C):
         """Raise UnknownError unless a program does with these what NumPy does."""

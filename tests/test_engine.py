@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -294,7 +295,7 @@ def test_places_are_written_and_read_as_numpy_does():
 
 def test_samples_and_orders_are_shared_by_the_replicas_that_have_none_of_their_own():
     def total(x, X, C):
-        return ((x[0] * X).sum(),)
+        return ((x[..., None] * X).sum(axis=(-2, -1)),)
 
     x = np.arange(1, 4, dtype=np.float32)[:, None]
     X = np.arange(4, dtype=np.float32)[None, None]
@@ -531,7 +532,25 @@ class Late(HiddenLayer):
         return (y if x.shape[-1] != 7 else np.sin(np.arcsin(y))), kept
 
 
+class Centred(HiddenLayer):
+    """Takes off a mean, which in a stack is that of the replicas."""
+
+    def forward(self, x, W, b):
+        x = x - 0.5 * x.mean(axis=0, keepdims=True)
+        return super().forward(x, W, b)
+
+
+class Locked(HiddenLayer):
+    """Has what cannot be copied."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.lock = threading.Lock()
+
+
 CASES = {
+    "a mean of replicas": (lambda: [Centred(3, 3)] * 2, "mix the replicas", 1),
+    "no copy": (lambda: [Locked(3, 3)], "the network cannot be copied", 1),
     "added comparisons": (lambda: [Stairs()], "", 4),
     "a look at gradients": (lambda: [Guarded(3, 3)], "a decision that depends on", 40),
     **{
@@ -551,7 +570,7 @@ def test_what_is_no_function_of_the_samples_is_trained_as_numpy_does(case, monke
     C = np.eye(3, dtype=F)[:, X.argmax(axis=0)]
     data = Dataset("random", X[:, :96], C[:, :96], X[:, 96:], C[:, 96:])
     for plain in (False, True):
-        network = Network([*layers(), OutputLayer(3, 3)], 0)
+        network = Network([*layers(), OutputLayer(3, 3)], [0, 1])
         how = {"epochs": 3, "batch_size": 32, "rng": 1, "learning_rate": 0.1}
         ends.append(trained(network, data, plain, **how)[0])
     np.testing.assert_allclose(*ends, rtol=1e-5, atol=1e-5)

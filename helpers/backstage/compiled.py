@@ -23,17 +23,28 @@ def recorded(network, X, C):
 
     In float64 it is NumPy that judges: who asks for these digits wants them.
     """
-    own = copy.deepcopy(network)  # layers that keep something keep no such array
+    own = copied(network)
 
     def judge(theta, X, C):
         return own.with_parameters(theta).judge(X, C)
 
     other, theta = copy.copy(network), network.parameters
-    found = theta.dtype == np.float32 and engine.programs(
-        judge, [theta], X, C, min(CHUNK, X.shape[-1])
+    found = (
+        own
+        and theta.dtype == np.float32
+        and engine.programs(judge, [theta], X, C, min(CHUNK, X.shape[-1]))
     )
     other.programs = found or False
     return other
+
+
+def copied(network):
+    """Return a copy to record with, whose layers may keep anything, or None."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # whatever an attribute of a layer is
+        engine.say(f"the network cannot be copied ({type(error).__name__}: {error})")
+        return None
 
 
 def judge_all(network, X, C):
@@ -50,7 +61,7 @@ def judge_all(network, X, C):
 
 def gradient_squares(network, X, C):
     """Return for every layer the squared norm of its gradient, one per replica."""
-    own, state = copy.deepcopy(network), [network.parameters]
+    own, state = copied(network) or network, [network.parameters]
 
     def squares(theta, X, C):
         gradients = own.split(own.with_parameters(theta).gradient(X, C))
@@ -67,9 +78,9 @@ def prepare_epoch(network, optimizer, X, C, batch_size):
     It takes a step on every minibatch of the samples in `order`. The state of a replica
     is θ, the schedule's factor, and whatever numbers the optimiser has.
     """
-    theta, own = network.parameters, copy.deepcopy(network)
+    theta, own = network.parameters, copied(network)
     numbers = vectors_of(optimizer, theta)
-    if numbers is None:
+    if own is None or numbers is None:
         return None
     factors = np.ones((*theta.shape[:-1], 1), theta.dtype)
     state = [theta, factors, *numbers.values()]
