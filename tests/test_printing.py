@@ -92,7 +92,7 @@ def test_what_would_read_a_file_is_shown_as_text(tmp_path, secret):
         ),
         (lambda s: attachment("a.txt", b""), "is no PNG, JPEG, GIF, WebP or SVG"),
         (lambda s: output({"text/html": f'<img src="{s}">'}), "there is no picture"),
-        (lambda s: output({"image/svg+xml": "<svg>no"}), "failed to parse SVG"),
+        (lambda s: output({"image/svg+xml": "<svg>no"}), "an output is no PNG"),
         (
             lambda s: output({"image/svg+xml": SVG.format(f'<image href="{s}"/>')}),
             "failed to load linked image",

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import NotebookExporter
@@ -19,20 +20,26 @@ from report.files import BUILD
 from typeset.lost import note
 
 
-class Executed(NotebookExporter):
-    """A notebook, executed; a file that holds none ends it with one line."""
+class Readable:
+    """An exporter whom a file that holds no notebook ends with one line."""
+
+    def from_file(self, file_stream, resources=None, **kwargs):
+        """Read and convert a notebook (nbconvert's contract)."""
+        try:
+            nb = nbformat.read(file_stream, as_version=4)
+            nbformat.validate(nb)
+        except (NotJSONError, ValidationError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:400]
+            sys.exit(f"{file_stream.name} cannot be read as a notebook: {reason}")
+        return self.from_notebook_node(nb, resources, **kwargs)
+
+
+class Executed(Readable, NotebookExporter):
+    """A notebook, executed."""
 
     @default("preprocessors")
     def _execute(self):
         return [Execute]
-
-    def from_file(self, file_stream, resources=None, **kwargs):
-        """Read and execute a notebook (nbconvert's contract)."""
-        try:
-            return super().from_file(file_stream, resources, **kwargs)
-        except (NotJSONError, ValidationError) as error:
-            reason = " ".join(str(error).split())
-            sys.exit(f"{file_stream.name} cannot be read as a notebook: {reason}")
 
 
 class Manager(AsyncKernelManager):

@@ -7,15 +7,18 @@ plain wheels; nothing else has to be installed.
 """
 
 import base64
+import glob
+import io
 import json
-import os
 import re
-import shutil
+import secrets
 import sys
+import tempfile
 import unicodedata
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import matplotlib
 import nbformat
@@ -23,37 +26,32 @@ import pypandoc
 import typst
 from fontTools.ttLib import TTFont
 from nbconvert.exporters import Exporter
+from PIL import Image
 from traitlets.config import Config
 
 from report import files
+from typeset.execute import Readable
 from typeset.markdown import protect
 from typeset.outputs import printable
 
 HERE = Path(__file__).resolve().parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-PICTURES = [
-    ("png", re.compile(rb"\x89PNG")),
-    ("jpg", re.compile(rb"\xff\xd8\xff")),
-    ("gif", re.compile(rb"GIF8")),
-    ("webp", re.compile(rb"RIFF....WEBP", re.DOTALL)),
-    ("svg", re.compile(rb"\s*(<\?xml|<!DOCTYPE svg|<!--|<svg\b)")),
-]
-PICTURE = re.compile(r'(?<=#image\(")picture:(\d+):([0-9a-f]*)')  # by report.lua
+RASTER = {"PNG": ".png", "JPEG": ".jpg", "GIF": ".gif", "WEBP": ".webp"}
 
 
-class TypstExporter(Exporter):
+class TypstExporter(Readable, Exporter):
     """An executed notebook as a Typst chapter, its pictures beside it.
 
-    Exits with one line naming notebook and cell when a cell cannot be typeset.
+    Nothing of a notebook runs. Exits with one line naming notebook and cell when a cell
+    cannot be typeset.
     """
 
     file_extension = ".typ"
 
     @property
     def default_config(self):
-        """Merge broken-up streams and write pictures to files of their own."""
-        wanted = ("CoalesceStreamsPreprocessor", "ExtractOutputPreprocessor")
-        config = Config({name: {"enabled": True} for name in wanted})
+        """Merge broken-up streams."""
+        config = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})
         config.merge(super().default_config)
         return config
 
@@ -61,23 +59,34 @@ class TypstExporter(Exporter):
         """Return the chapter's Typst source and its pictures (nbconvert's contract)."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
         name = resources["metadata"]["name"]
-        folder = source_folder(Path(resources["metadata"].get("path") or "notebooks"))
+        folder = origin(Path(resources["metadata"].get("path", "")).resolve())
         pictures = Pictures(nb, folder, name, resources.setdefault("outputs", {}))
         for number, cell in enumerate(nb.cells, 1):
             if cell.cell_type == "code":
-                cell.outputs = printable(cell.outputs, f"{name}.ipynb, cell {number}")
+                place = f"{name}.ipynb, cell {number}"
+                save = partial(pictures.save, number)
+                cell.outputs = printable(cell.outputs, place, save)
             elif cell.cell_type == "markdown":
                 cell.source = protect(cell.source)
-        return PICTURE.sub(pictures.keep, pandoc(nb, name)), resources
+        nb.metadata["authors"] = authors(nb.metadata.get("authors", []))
+        marker = secrets.token_hex()  # of pictures: no notebook can know it
+        found = re.compile(rf'(?<=#image\("){marker}:(\d+):([0-9a-f]*)')
+        return found.sub(pictures.keep, pandoc(nb, name, marker)), resources
 
 
-def source_folder(executed):
-    """Return the folder of a notebook that was executed to a folder of build/."""
-    for built in (files.ROOT / "build" / "quick", files.ROOT / "build"):
-        if executed.resolve().is_relative_to(built / "executed"):
-            inside = executed.resolve().relative_to(built / "executed")
-            return files.ROOT / "notebooks" / inside
-    return executed
+def origin(folder):
+    """Return the folder of the notebook that lies, executed, in a folder."""
+    executed = files.BUILD / "executed"
+    if folder.is_relative_to(executed):
+        return files.ROOT / "notebooks" / folder.relative_to(executed)
+    return folder
+
+
+def authors(given):
+    """Return the names of authors, given as {"name": ...} or as text."""
+    given = given if isinstance(given, list) else [given]
+    names = [one.get("name") if isinstance(one, dict) else one for one in given]
+    return [name for name in names if isinstance(name, str) and name.strip()]
 
 
 class Pictures:
@@ -89,65 +98,84 @@ class Pictures:
         self.folder, self.name, self.kept = folder, name, kept
 
     def keep(self, match):
-        """Keep a picture and return the name of its file beside the chapter.
-
-        Exits with one line for a picture that is remote, missing or none.
-        """
+        """Keep a picture that a cell names; return its file beside the chapter."""
         cell, target = int(match[1]), unquote(bytes.fromhex(match[2]).decode())
-        if target in self.kept and re.fullmatch(r"[\w.-]+", target):
+        if target in self.kept:
             return target
-        content, place = self.read(cell, target), f"{self.name}.ipynb, cell {cell}"
-        suffix = next((s for s, begins in PICTURES if begins.match(content)), None)
-        if suffix is None:
-            sys.exit(
-                f"{place}: {target[:80]} is no PNG, JPEG, GIF, WebP or SVG picture"
+        try:
+            content = self.read(cell, target)
+        except (OSError, ValueError):  # a name, or data, that cannot be
+            content = None
+        if content is None:
+            self.refuse(
+                cell,
+                f"there is no picture {target[:80] or 'without a name'} in the folder "
+                "of the notebook or in the project",
             )
-        name = f"{self.name}-{cell}-{len(self.kept) + 1}.{suffix}"
+        return self.save(cell, content, target[:80])
+
+    def save(self, cell, content, what="an output"):
+        """Keep the content of a picture, SVG or base64 as text; return its file."""
+        if isinstance(content, str):
+            drawing = content.lstrip().startswith("<")
+            content = content.encode("utf-8", "replace")
+            content = content if drawing else base64.b64decode(content)
+        if not (suffix := kind(content)):
+            self.refuse(cell, f"{what} is no PNG, JPEG, GIF, WebP or SVG picture")
+        name = f"{self.name}-{cell}-{len(self.kept) + 1}{suffix}"
         self.kept[name] = content
         return name
 
+    def refuse(self, cell, reason):
+        """Exit with one line that names notebook and cell."""
+        sys.exit(f"{self.name}.ipynb, cell {cell}: {reason}")
+
     def read(self, cell, target):
-        """Return the bytes of an attachment or of a file relative to the notebook."""
-        place = f"{self.name}.ipynb, cell {cell}"
-        if target in self.kept:
-            return self.kept[target]
+        """Return the bytes of an attachment, or of a file that lies with the notebook.
+
+        None for what is outside of the notebook's folder and of the project.
+        """
         if target.startswith("attachment:"):
             bundle = self.attached[cell - 1].get(target.removeprefix("attachment:"))
-            if bundle:
-                return base64.b64decode(next(iter(bundle.values())))
-        elif re.match(r"data:image/[\w+.-]+;base64,", target):
+            return base64.b64decode(next(iter(bundle.values()))) if bundle else None
+        if target.startswith("data:image/svg+xml,"):
+            return target.split(",", 1)[1].encode()
+        if re.match(r"data:image/[\w+.-]+;base64,", target):
             return base64.b64decode(target.split(",", 1)[1])
-        elif re.match(r"\w+:", target):
-            sys.exit(
-                f"{place}: the picture {target[:80]} is not on this computer: save it "
-                "beside the notebook and name it by its path from there"
+        if re.match(r"\w+:", target):
+            self.refuse(
+                cell,
+                f"the picture {target[:80]} is not on this computer: save it beside "
+                "the notebook and name it by its path from there",
             )
-        elif found := self.find(target):
-            return found.read_bytes()
-        sys.exit(
-            f"{place}: there is no picture {target[:80] or 'without a name'} in the "
-            "folder of the notebook or in the project"
-        )
-
-    def find(self, target):
-        """Return the path of a picture in the notebook's folder or the project."""
         path = (self.folder / target).resolve()
-        inside = [
-            r for r in (self.folder, files.ROOT) if path.is_relative_to(r.resolve())
-        ]
-        try:
-            return path if inside and path.is_file() else None
-        except OSError:  # a name that no file can have
-            return None
+        inside = map(path.is_relative_to, (self.folder.resolve(), files.ROOT))
+        return path.read_bytes() if any(inside) else None
 
 
-def pandoc(nb, name):
+def kind(content):
+    """Return the suffix of a picture that Typst can print, None if it is none."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+            return RASTER.get(picture.format)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pass  # perhaps a drawing
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+    return ".svg" if root.tag == "{http://www.w3.org/2000/svg}svg" else None
+
+
+def pandoc(nb, name, marker):
     """Convert with the Lua filter; exit with one line when a cell cannot be set."""
     how = ["--ipynb-output=all", "--wrap=none", f"--lua-filter={HERE / 'report.lua'}"]
-    how += [f"--metadata=chapter:{name}"]
+    how += [f"--metadata=chapter:{name}", f"--metadata=marker:{marker}"]
+    source = nbformat.writes(nb).encode("utf-8", "replace").decode("utf-8")
     try:
         return pypandoc.convert_text(
-            nbformat.writes(nb), "typst", "ipynb+raw_markdown", how, verify_format=False
+            source, "typst", "ipynb+raw_markdown", how, verify_format=False
         )
     except RuntimeError as error:
         reason = re.search(r"cell \d+: .*", str(error))
@@ -161,36 +189,41 @@ def compile_report(report, chapters, others=(), **inputs):
     `others` are chapters of the other document, whose claims are listed at the end.
     `inputs` are strings for report.typ: `quick` and `supplement`, whatever they say,
     mark a trial and the second of the two documents. The same chapters give the same
-    bytes. Notebooks that chapters were made of are attached. Returns the number of
-    pages; exits with one line when Typst fails.
+    bytes. Notebooks that chapters were made of are attached. Typst is handed what it
+    may read, and finds no other file. Returns the number of pages; exits with one line
+    when Typst fails.
     """
-    paths = [Path(chapter).resolve() for chapter in chapters]
+    paths, others = [*map(Path, chapters)], [*map(Path, others)]
     sources = [files.ROOT / "notebooks", files.ROOT / "notebooks" / "supplement"]
     made_of = [f / f"{path.stem}.ipynb" for path in paths for f in sources]
-    others = [Path(path).resolve() for path in others]
-    root = Path(os.path.commonpath([path.parent for path in (*paths, *others)]))
+    made_of = [path for path in made_of if path.exists()]
+    given, lists = {"main.typ": (HERE / "report.typ").read_bytes()}, {}
+    for folder, some in (("chapters", paths), ("others", others)):
+        for path in some:
+            beside = path.parent.glob(f"{glob.escape(path.stem)}-*")
+            given |= {f"{folder}/{one.name}": one.read_bytes() for one in beside}
+        given |= {f"{folder}/{path.name}": path.read_bytes() for path in some}
+        lists[folder] = [f"{folder}/{path.name}" for path in some]
+    given |= {f"notebooks/{path.name}": path.read_bytes() for path in made_of}
+    lists["notebooks"] = [f"notebooks/{path.name}" for path in made_of]
     require_own_names(report, paths)
-    with TemporaryDirectory(dir=root) as name:  # Typst reads nothing outside of root
-        folder = Path(name)
-        shutil.copy(HERE / "report.typ", folder)
-        notebooks = [shutil.copy(path, folder) for path in made_of if path.exists()]
-        lists = {"chapters": paths, "others": others, "notebooks": notebooks}
-        given = {
-            kind: json.dumps([f"/{Path(path).relative_to(root)}" for path in some])
-            for kind, some in lists.items()
-        }
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as empty:
             pdf = typst.compile(
-                folder / "report.typ",
-                root=root,
-                sys_inputs=given | inputs,
+                given,
+                root=empty,
+                package_path=empty,
+                package_cache_path=empty,
+                sys_inputs={k: json.dumps(v) for k, v in lists.items()} | inputs,
                 font_paths=[FONTS],
                 ignore_system_fonts=True,
                 pdf_standards="ua-1",
                 timestamp=0,
             )
-        except typst.TypstError as error:
-            sys.exit(f"{report} not written: {explain(error, paths)}")
+    except typst.TypstError as error:
+        sys.exit(f"{report} not written: {explain(error, paths)}")
+    # Said false is said nothing; some readers take the word for a mistake.
+    pdf = pdf.replace(b"/Suspects false", b" " * 15)
     files.write(report, pdf)
     return int(re.search(rb"/Type/Pages/Count (\d+)", pdf)[1])
 
@@ -216,11 +249,15 @@ def explain(error, chapters):
     missing = re.search(r"text \"?(.*?)\"? could not be displayed", error.message)
     names = map(describe, unknown(missing[1])) if missing else []
     said = " and ".join(names) or error.message
-    named = {path.name: path for path in chapters}
-    file = Path(found[1]).name if found else ""
-    if file in named or not file:
-        return (place(named[file], int(found[2])) if file else "") + said
-    return (find(f'"{file}"', chapters) or f"{file}: ") + said  # of a picture
+    named, file = (
+        {path.name: path for path in chapters},
+        Path(found[1] if found else ""),
+    )
+    if file.name in named:
+        said = place(named[file.name], int(found[2])) + said
+    elif found:
+        said = (find(f'"{file.name}"', chapters) or f"{file.name}: ") + said
+    return " ".join(said.split())
 
 
 def describe(character):

@@ -7,19 +7,23 @@ balanced braces, within one paragraph. What is left is GitHub's Markdown.
 """
 
 import re
+from collections import Counter
 
 CODE = re.compile(
-    r"^(`{3,}|~{3,})[^`\n]*\n.*?^\1`*$|(?<![\\`])(`+)(?!`)[^\n]*?[^`\n]\2(?!`)",
-    re.DOTALL | re.MULTILINE,
+    r"^(`{3,}|~{3,})[^`\n]*\n(?s:.*?)(?:^\1`*$|\Z)|(?<![\\`])(`+)(?!`)[^\n]*?[^`\n]\2(?!`)",
+    re.MULTILINE,
 )
 TOKEN = re.compile(
     r"(\$\$?|\\(?:begin|end)\{[a-zA-Z]*\*?\}|\\[{}$]|[{}]|(?:\n\s*)+|\\\\[()\[\]]"
     r"|\\(?:eq)?ref\{[^{}]*\})"
 )
-ROW = r"[^\n]*\|[^\n]*\n"
-RULE = r"(?=[^\n]*\|) {0,3}\|?[ ]*:?-+:?[ ]*(?:\|[ ]*:?-+:?[ ]*)*\|?[ ]*(?:\n|$)"
+ROW = r"[^\n|]*\|[^\n]*\n"
+LINE = "[ ]*+:?-++:?[ ]*+"
+RULE = rf"(?=[^\n|]*\|) {{0,3}}\|?{LINE}(?:\|{LINE})*+\|?[ ]*+(?:\n|$)"
 TABLE = re.compile(rf"(?<=\S\n)(?={ROW}{RULE})")  # where one begins right after text
-NOTE = re.compile(r"^ {0,3}(\[\^[^\]\s]+\]):", re.MULTILINE)  # where a note begins
+NOTE = re.compile(r"^ {0,3}(\[\^[^\]\[\s]+\]):", re.MULTILINE)  # where one begins
+NOTED = re.compile(r"\[\^[^\]\[\s]+\]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 HIDE, SHOW = str.maketrans("$|[", "\0\1\2"), str.maketrans("\0\1\2", "$|[")  # code
 PARTNERS = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 DISPLAYED = ("$$", r"\\[", r"\begin")
@@ -33,42 +37,58 @@ def protect(text):
     follow text with no empty line between: one is put there. A footnote that its cell
     never refers to stays text.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    hidden = CODE.sub(lambda code: code[0].translate(HIDE), text)
-    hidden = TABLE.sub("\n", hidden)
-    for name in set(NOTE.findall(hidden)):
-        if hidden.count(name) == 1:
-            hidden = hidden.replace(name, f"\\{name}")
+    text = CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    hidden = TABLE.sub("\n", CODE.sub(hide, text))
+    lonely = Counter(NOTED.findall(hidden))
+    lonely = {name for name in NOTE.findall(hidden) if lonely[name] == 1}
+    hidden = NOTED.sub(lambda at: "\\" * (at[0] in lonely) + at[0], hidden)
     parts, found, start = TOKEN.split(hidden), [], 0
+    last = last_of_each(parts)
     for number in range(1, len(parts), 2):
         if number < start:
             continue
-        if end := closing(parts, number):
+        if end := closing(parts, number, last):
             found += [*parts[start:number], span(parts[number : end + 1])]
             start = end + 1
     return "".join([*found, *parts[start:]]).translate(SHOW)
 
 
-def closing(parts, number):
-    """Return the place of the token that ends the formula begun at one, or None."""
+def hide(code):
+    """Return code in which nothing is a formula or a table, nor anything behind it."""
+    raw = code.string.startswith("{=", code.end())
+    return code[0].translate(HIDE) + "\\" * raw
+
+
+def last_of_each(parts):
+    """Return {token: its last place} for the paragraph of each token, by place."""
+    found, last = [None] * len(parts), {}
+    for place in range(1, len(parts), 2):
+        last = {} if parts[place].count("\n") > 1 else last
+        last[parts[place]] = place
+        found[place] = last
+    return found
+
+
+def closing(parts, number, last):
+    """Return the place of the token that ends the formula begun at one, or None.
+
+    No place is looked at beyond the one that is returned, and none where there is
+    no end: the time is that of one reading.
+    """
     opening = parts[number]
     if opening.startswith((r"\ref", r"\eqref")):
         return number
     partner = PARTNERS.get(opening)
     if opening.startswith(r"\begin"):
         partner = opening.replace("begin", "end", 1)
-    last, depth = None, 0
-    for place in range(number + 2, len(parts), 2):
+    end, depth = last[number].get(partner, 0), 0
+    for place in range(number + 2, end, 2):
         token = parts[place]
-        if partner is None or token.count("\n") > 1:
-            return last
-        if token == partner:
-            if not depth:
-                return place
-            last = place
-        elif token in "{}":
+        if token == partner and not depth:
+            return place
+        if token in "{}":
             depth = max(0, depth + (1 if token == "{" else -1))
-    return last
+    return end if end > number else None
 
 
 def span(parts):

@@ -18,18 +18,28 @@ HANDED = ("label", "verdict", "answer", "provenance", "listing")
 ACTIVE = re.compile(
     r"<(script|iframe|canvas|video|audio|svg|object|embed|form)\b", re.I
 )
-BAR = re.compile(r"^[^\n|]*\d+%\|[^|\n]*\|.*$\n?|^\d+it \[[^\]\n]*\].*$\n?", re.M)
-LINK = re.compile(r"\x1b\].*?(?:\x07|\x1b\\)")  # a terminal's hyperlink or title
+BAR = re.compile(r"^[^\n|]*(?<=\d%)\|[^|\n]*\|.*$\n?|^\d+it \[[^\]\n]*\].*$\n?", re.M)
+LINK = re.compile(
+    r"\x1b\][^\n\x07\x1b]*(?:\x07|\x1b\\)"
+)  # a terminal's hyperlink or title
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LONGEST = 200  # lines of an output; what is beyond them no reader of a page needs
+WIDTH = 88  # characters of a line
+ELEMENTS = 50_000  # of HTML, cells of tables as often as they span columns
+ROW = re.compile(r"</tr\s*>", re.I)
+SPAN = re.compile(r"((?:col|row)span\s*=\s*[\"']?)(\d+)", re.I)
+WIDEST = 1000  # columns that a cell may span, as in every browser
 
 
-def printable(outputs, cell):
-    """Return the outputs of a cell (named "x.ipynb, cell 3") as they can be printed."""
-    return [out for one in outputs if (out := reduce(one, cell))]
+def printable(outputs, cell, save):
+    """Return the outputs of a cell (named "x.ipynb, cell 3") as they can be printed.
+
+    `save` takes the bytes of a picture and returns the name of its file.
+    """
+    return [out for one in outputs if (out := reduce(one, cell, save))]
 
 
-def reduce(output, cell):
+def reduce(output, cell, save):
     """Reduce an output to its best form; None if it is but a progress bar."""
     if output.output_type == "stream":
         output.text = shorten(BAR.sub("", terminal(output.text)))
@@ -39,11 +49,11 @@ def reduce(output, cell):
     if output.output_type == "error":
         output.traceback = [terminal(line) for line in output.traceback]
         return output
-    output.data = best(output.data, output.metadata, cell)
+    output.data = best(output.data, output.metadata, cell, save)
     return output if output.data else None
 
 
-def best(data, metadata, cell):
+def best(data, metadata, cell, save):
     """Choose from a MIME bundle: a picture's file, else Markdown, ..., plain text.
 
     What the output's metadata hands to the report, the keys HANDED, goes ahead of it
@@ -56,8 +66,9 @@ def best(data, metadata, cell):
     ]
     for kind in PICTURES:
         if kind in data:
-            alt = str(metadata.get("alt", "picture")).replace("]", ")")
-            file = metadata["filenames"][kind]
+            alt = " ".join(str(metadata.get("alt", "picture")).split())
+            alt = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", alt)
+            file = save(data[kind])
             return {"text/markdown": f"{''.join(blocks)}![{alt}](<{file}>)"}
     plain = data.get("text/plain", "")
     kind = next((kind for kind in TEXTS if kind in data), None)
@@ -69,6 +80,10 @@ def best(data, metadata, cell):
         return {}
     if kind == "text/html" and ACTIVE.search(data[kind]):
         foreign.append("text/html with scripts or drawings")
+    if kind == "text/html":
+        data = {**data, kind: shorten_table(data[kind])}
+        if (size := elements(data[kind])) > ELEMENTS:
+            foreign.append(f"text/html with {size} elements")
     if kind is None or (foreign and kind in {"text/plain", "text/html"}):
         return left_out((foreign or list(data))[0], cell)
     return readable(kind, terminal(data[kind]), "".join(blocks))
@@ -76,11 +91,12 @@ def best(data, metadata, cell):
 
 def readable(kind, text, ahead):
     """Return a text as report.lua reads it, behind what is handed over."""
-    if kind == "text/html":  # its tables are cut by rows there
+    if kind == "text/html":
         return {kind: text}
     if kind == "text/plain":
         return {kind: ahead + shorten(text)}
-    return {"text/markdown": ahead + protect(shorten(text))}  # also LaTeX: text with $
+    text = shorten(text, 10 * WIDTH)  # paragraphs are long lines
+    return {"text/markdown": ahead + protect(text)}  # also LaTeX: text with $
 
 
 def shielded(handed):
@@ -115,10 +131,33 @@ def overwrite(line):
     return "".join(shown)
 
 
-def shorten(text):
-    """Return at most LONGEST lines of text, and how many are left out."""
+def shorten(text, width=WIDTH):
+    """Return at most LONGEST lines of text, as wide as that in the mean.
+
+    What is beyond them is counted.
+    """
     lines = text.split("\n")
-    beyond = len(lines) - LONGEST
-    if beyond < 1:
+    shown, most = "\n".join(lines[:LONGEST]), LONGEST * width
+    if len(shown) > most:
+        beyond = len(text) - most
+        return f"{shown[:most]}\n… {beyond} more characters are left out"
+    if (beyond := len(lines) - LONGEST) < 1:
         return text
-    return "\n".join([*lines[:LONGEST], f"… {beyond} more lines are left out"])
+    return f"{shown}\n… {beyond} more lines are left out"
+
+
+def shorten_table(html):
+    """Return HTML whose one table has at most LONGEST rows below its head."""
+    html = SPAN.sub(lambda at: f"{at[1]}{min(int(at[2][:9]), WIDEST)}", html)
+    ends, small = [row.end() for row in ROW.finditer(html)], html.lower()
+    kept = LONGEST + sum(end <= small.find("</thead") for end in ends)
+    if small.count("<table") != 1 or (beyond := len(ends) - kept) < 1:
+        return html
+    note = f"<p>… {beyond} more rows are left out</p>"
+    return f"{html[: ends[kept - 1]]}{html[ends[-1] :]}{note}"
+
+
+def elements(html):
+    """Count the tags of HTML, cells of tables as often as they span columns."""
+    spans = (int(at[2]) for at in SPAN.finditer(html) if at[1][0] in "cC")
+    return html.count("<") + sum(spans)

@@ -11,9 +11,11 @@ local BREAKS = 60 -- a word of so many may break anywhere, see report.typ
 local ROWS = 200 -- of an output; what is beyond them no reader of a page needs
 local RULE = "#line(length: 100%, stroke: 0.5pt)"
 local HANDED = {label = true, verdict = true, answer = true, provenance = true, listing = true}
+local LONGEST = 10000 -- characters of a formula, its macros written out
+local MACROS = 1000 -- that many in a formula
 local KINDS = {Figure = true, Table = true}
 local HOLDS = {["true"] = "true", ["false"] = "false"} -- else undecided
-local cell, chapter, headings = 0, "", {}
+local cell, chapter, marker, headings = 0, "", "", {}
 local depth, section, claims = 0, 0, pandoc.List() -- for the list of claims in the supplement
 
 local function fail(message) error(("cell %d: %s\n"):format(cell, message), 0) end
@@ -22,27 +24,52 @@ local function raw_inline(text) return pandoc.RawInline("typst", text) end
 local function write(blocks)
   return pandoc.write(pandoc.Pandoc(blocks), "typst", PANDOC_WRITER_OPTIONS)
 end
--- Only formulas and HTML are read: other raw text is shown as it stands, never run.
-local READ = {math = true, display = true, html = true}
-local shown_raw = {
-  RawBlock = function(el)
-    if not READ[el.format] then return pandoc.CodeBlock(el.text) end
-  end,
+local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
+
+local function is_name(text) return text:match("^[%w_.-]+$") end
+
+-- What a user wrote ---------------------------------------------------------------
+-- It brings no code and no file along: what it has of raw text is shown as JupyterLab
+-- shows it, and attributes, which pandoc would hand to Typst as code, are taken off.
+
+local KEPT = {html = true, math = true, display = true}
+local function attributes(el)
+  local class = (el.classes or {})[1] or ""
+  local code = el.t == "Code" or el.t == "CodeBlock"
+  if not class:match("^%a[%w_-]*$") then class = class ~= "" and "code" or "" end
+  el.attr = pandoc.Attr("", code and class ~= "" and {class} or {})
+  return el
+end
+local function rows(list)
+  for _, row in ipairs(list) do
+    row.attr = pandoc.Attr()
+    for _, one in ipairs(row.cells) do one.attr = pandoc.Attr() end
+  end
+end
+local harmless = {
+  RawBlock = function(el) return not KEPT[el.format] and pandoc.CodeBlock(el.text) or nil end,
   RawInline = function(el)
-    if not READ[el.format] then
-      return {pandoc.Code(el.text), pandoc.Str("{=" .. el.format .. "}")}
+    if KEPT[el.format] then return nil end
+    return {pandoc.Code(el.text), pandoc.Str("{=" .. el.format .. "}")}
+  end,
+  Table = function(t)
+    rows(t.head.rows)
+    rows(t.foot.rows)
+    t.head.attr, t.foot.attr = pandoc.Attr(), pandoc.Attr()
+    for _, body in ipairs(t.bodies) do
+      body.attr = pandoc.Attr()
+      rows(body.head)
+      rows(body.body)
     end
+    return attributes(t)
   end,
 }
+for _, name in ipairs{"Div", "Span", "Header", "Code", "CodeBlock", "Link", "Image", "Figure"} do
+  harmless[name] = attributes
+end
 local function read(text, format)
-  return pandoc.read(text .. "\n", format or MARKDOWN).blocks:walk(shown_raw)
+  return pandoc.read(text .. "\n", format or MARKDOWN, nil, {}).blocks:walk(harmless)
 end
-local function is_name(text) return text:match("^[%w_.-]+$") end
-local function leave_out(what)
-  io.stderr:write(("%s.ipynb, cell %d: %s is left out\n"):format(chapter, cell, what))
-  return ""
-end
-local function quote(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
 
 -- Mathematics ---------------------------------------------------------------------
 -- TeX that pandoc would misread, mended before; names that this Typst no longer
@@ -57,19 +84,10 @@ local function old_fonts(group) -- {\bf x}
   return "{" .. (FONTS[font] and "\\math" .. font .. "{" .. text .. "}" or inside) .. "}"
 end
 
--- An array with rules: those of its columns, c|c, and those of its rows, \hline.
-local function ruled(columns, body)
-  local right, below, column, row = pandoc.List(), pandoc.List(), 0, 0
-  for sign in columns:sub(2, -2):gmatch("[|%a]") do
-    if sign == "|" then right:insert(column) else column = column + 1 end
-  end
-  body = body:gsub("\\[h\\]l?i?n?e?", function(found)
-    if found == "\\hline" then below:insert(row); return "" end
-    if found == "\\\\" then row = row + 1 end
-  end)
-  if #right + #below == 0 then return nil end
-  return ("\\begin{Bmatrix}\\text{bare:v%sh%s:}%s\\end{Bmatrix}"):format(
-    table.concat(right, ","), table.concat(below, ","), (body:gsub("\\\\%s*$", "")))
+local function uncoloured()
+  io.stderr:write(("%s.ipynb, cell %d: the colour of a formula is left out\n"):format(
+    chapter, cell))
+  return ""
 end
 
 local before = {
@@ -87,7 +105,6 @@ local before = {
   -- Cases, whose columns stand apart.
   {"{dcases}", "{cases}"}, {"\\begin{cases}.-\\end{cases}", spaced},
   {"\\left%s*\\{%s*\\begin{array}.-\\end{array}%s*\\right%.", spaced},
-  {"\\begin{array}%s*(%b{})(.-)\\end{array}", ruled},
   -- Matrices without brackets, which pandoc takes for lines of the formula.
   {"(\\left%s*\\?[^%s\\]%s*)\\begin{array}", "%1\\begin{fenced}"},
   {"\\begin{array}%s*%b{}(.-)\\end{array}", "\\begin{matrix}%1\\end{matrix}"},
@@ -98,8 +115,7 @@ local before = {
   {"\\&", "\\text{and:}"}, {"\1", "\\&"},
   {"\\cfrac%f[%A]", "\\frac"}, {"{,}", "\\text{,}"},
   {"\\require%s*%b{}", ""},
-  {"\\color%s*%b{}", function() return leave_out("the colour of a formula") end},
-  {"\\textcolor%s*%b{}", function() return leave_out("the colour of a formula") end},
+  {"\\color%s*%b{}", uncoloured}, {"\\textcolor%s*%b{}", uncoloured},
   {"%b{}", old_fonts},
 }
 for _, size in ipairs{"tiny", "small", "normalsize", "[lL]arge", "LARGE", "[hH]uge"} do
@@ -113,25 +129,26 @@ local after = {
   {"#h%(%-1em%)", "#h(-0.1667em)"},
   {"#h%(0em%)", "thick"},
   {'mat%(delim: "{", upright%("bare:"%)', "mat(delim: #none,"},
-  {'mat%(delim: "{", upright%("bare:v([%d,]*)h([%d,]*):"%)', function(right, below)
-    local function offsets(text) return "(" .. text .. (text ~= "" and "," or "") .. ")" end
-    return ("mat(delim: #none, augment: #(vline: %s, hline: %s, stroke: 0.5pt),"):format(
-      offsets(right), offsets(below))
+  {'mat%(delim: ([^,]+), upright%("rules:([%d,]*);([%d,]*)"%)', function(delim, columns, rows)
+    local function list(text) return "(" .. text .. (text ~= "" and "," or "") .. ")" end
+    return ("mat(delim: %s, augment: #(vline: %s, hline: %s, stroke: 0.5pt),"):format(
+      delim, list(columns), list(rows))
   end},
   {'upright%("and:"%)', "\\&"}, {'upright%(","%)', 'class("normal", ",")'}, -- {,} as in 1{,}000
   {'upright%("op:(.-)"%)', 'op("%1")'},
   {'upright%("op%*:(.-)"%)', 'op("%1", limits: #true)'},
 }
--- Definitions of macros, which hold in all later formulas.
-local definitions = pandoc.List{"\\def%s*\\%a+[#%d]*%s*%b{}"}
-for _, what in ipairs{"\\[re]*newcommand%s*%*?%s*", "\\DeclareMathOperator%*?%s*"} do
-  for _, name in ipairs{"%b{}", "\\%a+"} do
-    for _, arguments in ipairs{"%s*%[%d%]%s*%b[]", "%s*%[%d%]", ""} do
-      definitions:insert(what .. name .. arguments .. "%s*%b{}")
+-- Definitions of macros, which hold in all later formulas: name, default, what it means.
+local macros = {}
+local argument = "%s*%[%d%]"
+local definitions = pandoc.List{}
+for _, what in ipairs{"\\def%s*", "\\[re]*newcommand%s*%*?%s*", "\\DeclareMathOperator(%*?)%s*"} do
+  for _, name in ipairs{"{%s*\\(%a+)%s*}", "\\(%a+)"} do
+    for _, arguments in ipairs{argument .. "%s*(%b[])", argument, "[#%d]*"} do
+      definitions:insert(what .. name .. arguments .. "%s*(%b{})")
     end
   end
 end
-local macros = ""
 
 local function mend(text, rules)
   for _, rule in ipairs(rules) do text = text:gsub(rule[1], rule[2]) end
@@ -140,35 +157,112 @@ end
 
 local function define(tex)
   for _, definition in ipairs(definitions) do
-    tex = tex:gsub(definition, function(found)
-      macros = macros .. found .. "\n"
+    tex = tex:gsub(definition, function(...)
+      local found = pandoc.List{...}
+      local star = definition:match("^\\Decl") and found:remove(1)
+      local name, means = found[1], found[#found]:sub(2, -2)
+      if star then means = "\\operatorname" .. star .. "{" .. means .. "}" end
+      local count = 0
+      for number in means:gmatch("#(%d)") do count = math.max(count, tonumber(number)) end
+      means = (means .. "\0"):gsub("(\\%a+)([#\0])", "%1 %2"):gsub("\0", "") -- \a#1, not \ab
+      macros[name] = {default = found[3] and found[2]:sub(2, -2), count = count, means = means}
       return ""
     end)
   end
   return tex
 end
 
+-- Write out the macros of a formula, each of which may bring others.
 local function expand(tex)
-  if macros == "" then return tex end
-  local found = pandoc.read(macros .. "\n$" .. tex .. "$", "latex").blocks
-  local first = found[1] and found[1].content and found[1].content[1]
-  return first and first.t == "Math" and first.text or tex
+  local at, used = 1, 0
+  while true do
+    local start, stop, name = tex:find("\\(%a+)", at)
+    if not start then return tex end
+    local macro = macros[name]
+    at = macro and start or stop + 1
+    if macro then
+      used = used + 1
+      if used > MACROS or #tex > LONGEST then fail("a formula whose macros have no end") end
+      local given = {}
+      for i = 1, macro.count do
+        local _, last, found
+        if i == 1 and macro.default then
+          _, last, found = tex:find("^%s*(%b[])", stop + 1)
+          if not last then last, found = stop, "[" .. macro.default .. "]" end
+        else
+          _, last, found = tex:find("^%s*(%b{})", stop + 1)
+        end
+        if last then
+          found = found:sub(2, -2)
+        else
+          _, last, found = tex:find("^%s*(\\%a+)", stop + 1)
+          if not last then _, last, found = tex:find("^%s*([^\\%s]" .. "[\x80-\xbf]*)", stop + 1) end
+        end
+        if not last then fail("the macro \\" .. name .. " lacks an argument") end
+        given[tostring(i)], stop = found, last
+      end
+      tex = tex:sub(1, start - 1) .. macro.means:gsub("#(%d)", given) .. tex:sub(stop + 1)
+    end
+  end
 end
 
--- Take the numbers of a formula out of it: its label and its tag, in brackets or \tag*{bare}.
+-- Rules of an array, | and \hline, stand as text in its first cell until Typst's matrix
+-- takes them: "rules:", the columns before which there is one, ";", the rows.
+local function ruled(tex)
+  local out, open, at = pandoc.List(), pandoc.List(), 1
+  while true do
+    local start, stop, double, name = tex:find("\\(\\?)(%a*)", at)
+    if not start then break end
+    if double ~= "" then stop = start + 1 end
+    local array, text = open[#open], tex:sub(at, stop)
+    if double ~= "" then
+      if array then array.row = array.row + 1 end
+    elseif name == "hline" and array and array.place then
+      if array.rows[#array.rows] ~= array.row then array.rows:insert(array.row) end
+      text = tex:sub(at, start - 1)
+    elseif name == "begin" then
+      local _, last, columns = tex:find("^%s*{array}%s*(%b{})", stop + 1)
+      array = {row = 0, rows = pandoc.List(), columns = pandoc.List()}
+      if last then
+        local column = 0
+        for one in columns:sub(2, -2):gsub("[@!<>pmb]%b{}", ""):gmatch("[lcr|]") do
+          if one ~= "|" then
+            column = column + 1
+          elseif array.columns[#array.columns] ~= column then
+            array.columns:insert(column)
+          end
+        end
+        text, stop = tex:sub(at, last), last
+        array.place = #out + 2
+      end
+      open:insert(array)
+      out:insert(text)
+      text = ""
+    elseif name == "end" and array then
+      open:remove()
+      if array.place and #array.rows + #array.columns > 0 then
+        out[array.place] = ("\\text{rules:%s;%s}"):format(
+          table.concat(array.columns, ","), table.concat(array.rows, ",")) .. out[array.place]
+      end
+    end
+    out:insert(text)
+    at = stop + 1
+  end
+  return table.concat(out) .. tex:sub(at)
+end
+
+-- Take the numbers of a formula out of it: its labels and its tags, in brackets or
+-- \tag*{bare}.
 local function numbers(tex)
   local labels, tags = pandoc.List(), pandoc.List()
   tex = tex:gsub("\\label%s*{(.-)}", function(name) labels:insert(name); return "" end)
   tex = tex:gsub("\\tag(%*?)%s*(%b{})", function(bare, text)
     text = text:sub(2, -2)
+    if text:find("[$\\]") then fail("a tag is plain text, not " .. text) end
     tags:insert(bare == "" and "(" .. text .. ")" or text)
     return ""
   end)
-  if #labels > 1 or #tags > 1 then
-    fail("a formula with several labels or tags: give each line a formula")
-  end
-  if tags[1] and tags[1]:find("[$\\]") then fail("a tag is plain text, not " .. tags[1]) end
-  return tex, labels[1], tags[1]
+  return tex, labels, tags
 end
 
 -- Lines of a formula that no environment aligns stand one below the other.
@@ -178,48 +272,77 @@ local function stacked(tex)
 end
 
 -- A name that Typst can read as a label.
-local function labelled(name) return "<" .. name:gsub("[^%w_:.-]", "_") .. ">" end
-
--- Lines of an aligned formula that have numbers of their own are formulas of their own.
-local function lines_of(tex)
-  local kind, body = tex:match("^%s*\\begin{(%a+)}(.-)\\end{%a+}%s*$")
-  local _, labels = tex:gsub("\\label", "")
-  local _, tags = tex:gsub("\\tag", "")
-  if not ({align = true, gather = true, eqnarray = true})[kind] or math.max(labels, tags) < 2 then
-    return nil
-  end
-  local lines = pandoc.List()
-  for line in (body .. "\\\\"):gmatch("(.-)\\\\") do lines:insert((line:gsub("&", " "))) end
-  return lines
+local function labelled(name)
+  return "<" .. (name == "" and "_" or name:gsub("[^%w_:.-]", "_")) .. ">"
 end
 
-local formula
-function formula(kind, source)
-  local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
-  if name then return raw_inline("#ref(" .. labelled(name) .. ");") end
-  local tex = define(source)
-  if not tex:match("%S") then return {} end
-  local lines = kind == "display" and lines_of(tex)
-  if lines then
-    return lines:map(function(line) return formula(kind, line) end)
+-- The lines of a formula, split at each \\ that stands in no environment and no braces.
+local function lines(tex)
+  local found, at, from, depth = pandoc.List(), 1, 1, 0
+  while true do
+    local start, stop, what = tex:find("([\\{}][\\{}]?)", at)
+    if not start then return found .. {tex:sub(from)} end
+    if what:sub(1, 1) ~= "\\" then
+      stop, depth = start, depth + (what:sub(1, 1) == "{" and 1 or -1)
+    elseif what == "\\\\" and depth == 0 then
+      found:insert(tex:sub(from, start - 1))
+      from = stop + 1
+    elseif tex:find("^\\begin", start) then
+      depth = depth + 1
+    elseif tex:find("^\\end", start) then
+      depth = depth - 1
+    end
+    at = stop + 1
   end
-  local label, tag
-  tex, label, tag = numbers(tex)
+end
+
+local function equation(source, tex, display, label, tag)
   local bar = tex:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
-  local display = kind == "display"
   local math = pandoc.Math(display and "DisplayMath" or "InlineMath",
-    mend(stacked(expand(tex)), before))
+    mend(stacked(ruled(tex)), before))
   local set = write{pandoc.Plain{math}}
-  if not set:match("^%$") then fail("cannot read the formula " .. source:gsub("%s+", " ")) end
   local body = mend(set, after):gsub('"||"', bar):match("^(%$.*%$)")
+  if not set:match("^%$") or body:find('upright("rules:', 1, true) then
+    fail("cannot read the formula " .. source:gsub("%s+", " "))
+  end
   local how = "alt: " .. quote(source)
   if display then
     how = how .. ", block: true"
     if tag then how = how .. ", numbering: _ => " .. quote(tag) end
     if not tag and not label then how = how .. ", numbering: none" end
   end
-  return raw_inline(("#math.equation(%s, %s.body)%s"):format(
-    how, body, label and " " .. labelled(label) or ";"))
+  return ("#math.equation(%s, %s.body)%s"):format(
+    how, body, label and " " .. labelled(label) or ";")
+end
+
+local ALIGNED = "#[#show math.equation.where(block: true): set align(left)\n#grid("
+  .. "columns: (auto, 1fr), align: (right + horizon, left + horizon), "
+  .. "column-gutter: 0.28em, row-gutter: 0.9em, %s)];"
+
+local function formula(kind, source)
+  local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
+  if name then return raw_inline("#ref(" .. labelled(name) .. ");") end
+  if #source > LONGEST then fail("a formula of " .. #source .. " characters") end
+  local tex = define(source)
+  if not tex:match("%S") then return {} end
+  tex = expand(tex)
+  local display, bare, labels, tags = kind == "display", numbers(tex)
+  if #labels < 2 and #tags < 2 then
+    return raw_inline(equation(source, bare, display, labels[1], tags[1]))
+  end
+  -- Each line has a number of its own, and they stand below each other's &.
+  local cells = pandoc.List()
+  for _, line in ipairs(lines(tex:gsub("^%s*\\begin%s*%b{}", ""):gsub("\\end%s*%b{}%s*$", ""))) do
+    bare, labels, tags = numbers(line)
+    if #labels > 1 or #tags > 1 then fail("a line with several labels or tags") end
+    local left, right = bare:match("^(.-)%f[&]&(.*)$")
+    left, right = left or "", (right or bare):gsub("([^\\])&", "%1\\quad ")
+    if left:match("%S") or right:match("%S") then
+      left = left:match("%S") and equation(left, "\\displaystyle " .. left) or ""
+      cells:insert(("[%s], [%s]"):format(left, equation(right, right, true, labels[1], tags[1])))
+    end
+  end
+  return raw_inline(ALIGNED:format(table.concat(cells, ", ")))
 end
 
 -- Inlines and blocks wherever they stand ------------------------------------------
@@ -264,8 +387,7 @@ local function references(inlines)
   local found = pandoc.List()
   for i, el in ipairs(inlines) do
     local word, space = inlines[i - 2], inlines[i - 1]
-    local kind = el.t == "Code" and is_name(el.text) and word and word.t == "Str"
-      and word.text:match("%a+$")
+    local kind = el.t == "Code" and is_name(el.text) and word and word.t == "Str" and word.text:match("%a+$")
     if KINDS[kind] and (space.t == "Space" or space.t == "SoftBreak") then
       found:remove()
       found:remove()
@@ -284,7 +406,7 @@ local function image(img)
   local alt = pandoc.utils.stringify(img.caption)
   if alt == "" then alt = img.src:sub(1, 80) end
   local source = img.src:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
-  return raw_inline(('#image("picture:%d:%s", alt: %s);'):format(cell, source, quote(alt)))
+  return raw_inline(('#image("%s:%d:%s", alt: %s);'):format(marker, cell, source, quote(alt)))
 end
 
 -- Headings are named as JupyterLab names them, for links within the notebook.
@@ -358,10 +480,12 @@ local function plain_table(t)
   return t
 end
 
+local typeset
+
 local function metadata(name, json)
   local value = pandoc.json.decode(json, false)
   local function set(text)
-    return (write(read(tostring(text)):walk{RawInline = raw_text}):gsub("%s+$", ""))
+    return (write(typeset(read(tostring(text)))):gsub("%s+$", ""))
   end
   if name == "provenance" then
     return raw(("#metadata(json(bytes(%s))) <provenance>"):format(quote(json)))
@@ -370,11 +494,11 @@ local function metadata(name, json)
   end
   local fields = pandoc.List()
   for key, text in pairs(value) do
-    if not key:match("^%a+$") then fail("metadata of a " .. name .. " has no key " .. key) end
     local set_as = type(text) == "string" and key ~= "item" and key ~= "evidence"
       and key ~= "kind" and "[" .. set(text) .. "]"
     set_as = set_as or (type(text) == "string" and quote(text))
       or HOLDS[tostring(text)] or "none"
+    if not key:match("^%a[%w_-]*$") then fail(("metadata of a %s has no key %s"):format(name, key)) end
     fields:insert(key .. ": " .. set_as)
   end
   fields:sort()
@@ -390,11 +514,12 @@ local function folded(code)
   if code.classes[1] == "mermaid" then fail("a diagram cannot be printed: save a picture of it") end
   local lines = pandoc.List()
   for line in (restored(code).text:gsub("\n+$", "") .. "\n"):gmatch("(.-)\n") do
-    while pandoc.text.len(line) > COLUMNS do
-      lines:insert(pandoc.text.sub(line, 1, COLUMNS))
-      line = "↪ " .. pandoc.text.sub(line, COLUMNS + 1)
+    local start, more, mark = 1, utf8.offset(line, COLUMNS + 1), ""
+    while more and more <= #line do
+      lines:insert(mark .. line:sub(start, more - 1))
+      mark, start, more = "↪ ", more, utf8.offset(line, COLUMNS - 1, more)
     end
-    lines:insert(line)
+    lines:insert(mark .. line:sub(start))
   end
   code.text = table.concat(lines, "\n")
   return code
@@ -404,9 +529,12 @@ local everywhere = {
   Inlines = references, RawInline = raw_text, RawBlock = raw_text, Image = image,
   Header = heading, Link = link, Table = plain_table, CodeBlock = folded, Code = restored,
   Str = restored,
+  Math = function(m)
+    return formula(m.mathtype == "DisplayMath" and "display" or "math", m.text)
+  end,
   HorizontalRule = function() return raw(RULE) end,
 }
-local function typeset(blocks)
+typeset = function(blocks)
   return pandoc.Blocks(blocks):walk(everywhere)
 end
 
@@ -492,9 +620,9 @@ local function output(div)
   local blocks, handed = pandoc.Blocks{}, {}
   for _, block in ipairs(div.content) do
     if block.t == "RawBlock" then
-      local format = block.format == "html" and "html" or MARKDOWN
-      local got = read(block.text, format)
-      if format == "html" then got = got:walk{RawBlock = drop, RawInline = drop} end
+      local html = block.format == "html"
+      local got = read(block.text, html and "html" or MARKDOWN)
+      if html then got = got:walk{RawBlock = drop, RawInline = drop} end
       blocks:extend(got)
     else
       blocks:insert(block)
@@ -593,45 +721,58 @@ local function caption_of(blocks)
   return {kind = word.text, name = code.text, blocks = pandoc.Blocks{pandoc.Para(rest)}}
 end
 
+local function content_of(div, i, doc, texts, captions)
+  if div.classes:includes("code") then return code_cell(div, captions[i + 1]) end
+  if div.classes:includes("raw") then
+    return div.content[1] and {pandoc.CodeBlock(div.content[1].text)} or {}
+  end
+  if captions[i] then
+    local before_it = doc.blocks[i - 1]
+    if not before_it or not before_it.classes:includes("code") then
+      fail("a caption without a code cell before it")
+    end
+    return {}
+  end
+  for _, block in ipairs(texts[i] or {}) do
+    if block.t == "Header" and block.level == 2 then section = section + 1 end
+  end
+  return texts[i] or {}
+end
+
+-- Whatever goes wrong in a cell is said with its number.
+local function in_cell(number, f)
+  cell = number
+  local done, result = pcall(f)
+  if done then return result end
+  local said = tostring(result)
+  if said:match("^cell %d+: ") then error(said, 0) end
+  fail("cannot be typeset: " .. said:match("[^\n]*"))
+end
+
 function Pandoc(doc)
   chapter = pandoc.utils.stringify(doc.meta.chapter or "")
+  marker = pandoc.utils.stringify(doc.meta.marker or "")
   local names = pandoc.List()
   for _, author in ipairs((doc.meta.jupyter or {}).authors or {}) do
-    local name = pandoc.utils.stringify(author.name or author)
-    if name:match("%S") then names:insert(quote(name) .. ",") end
+    names:insert(quote(pandoc.utils.stringify(author)) .. ",")
   end
   local texts, captions = {}, {}
   for i, div in ipairs(doc.blocks) do
-    cell = i
     if div.classes:includes("markdown") then
-      local source = div.content[1] and div.content[1].text or ""
-      texts[i] = read(source)
-      captions[i] = caption_of(texts[i])
-      texts[i]:walk{Header = function(h) headings[anchor(pandoc.utils.stringify(h))] = true end}
+      in_cell(i, function()
+        texts[i] = read(div.content[1] and div.content[1].text or "")
+        captions[i] = caption_of(texts[i])
+        texts[i]:walk{Header = function(h) headings[anchor(pandoc.utils.stringify(h))] = true end}
+      end)
     end
   end
   local blocks = pandoc.Blocks{}
   if not next(headings) then blocks:extend(typeset{pandoc.Header(1, chapter)}) end
   for i, div in ipairs(doc.blocks) do
-    cell = i
-    local content = {}
-    if div.classes:includes("code") then
-      content = code_cell(div, captions[i + 1])
-    elseif div.classes:includes("raw") then
-      content = {pandoc.CodeBlock(div.content[1].text)}
-    elseif captions[i] then
-      local before_it = doc.blocks[i - 1]
-      if not before_it or not before_it.classes:includes("code") then
-        fail("a caption without a code cell before it")
-      end
-    else
-      content = texts[i] or {}
-      for _, block in ipairs(content) do
-        if block.t == "Header" and block.level == 2 then section = section + 1 end
-      end
-    end
-    blocks:insert(raw("// cell " .. cell))
-    blocks:extend(typeset(content))
+    in_cell(i, function()
+      blocks:insert(raw("// cell " .. cell))
+      blocks:extend(typeset(content_of(div, i, doc, texts, captions)))
+    end)
   end
   blocks:insert(1, raw("#let authors = (" .. table.concat(names, " ") .. ")"))
   blocks:insert(2, raw("#let claims = (" .. table.concat(claims, " ") .. ")"))
