@@ -7,6 +7,7 @@ page and on the terminal; nothing vanishes without one, except progress bars.
 import json
 import re
 import sys
+from bisect import bisect
 
 from nbconvert.filters import strip_ansi
 
@@ -25,7 +26,7 @@ LINK = re.compile(
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LONGEST = 200  # lines of an output; what is beyond them no reader of a page needs
 WIDTH = 88  # characters of a line
-ELEMENTS = 50_000  # of HTML, cells of tables as often as they span columns
+ELEMENTS = 20_000  # of HTML, cells of tables as often as they span columns
 ROW = re.compile(r"</tr\s*>", re.I)
 SPAN = re.compile(r"((?:col|row)span\s*=\s*[\"']?)(\d+)", re.I)
 WIDEST = 1000  # columns that a cell may span, as in every browser
@@ -150,7 +151,7 @@ def shorten_table(html):
     """Return HTML whose one table has at most LONGEST rows below its head."""
     html = SPAN.sub(lambda at: f"{at[1]}{min(int(at[2][:9]), WIDEST)}", html)
     ends, small = [row.end() for row in ROW.finditer(html)], html.lower()
-    kept = LONGEST + sum(end <= small.find("</thead") for end in ends)
+    kept = LONGEST + bisect(ends, small.find("</thead"))
     if small.count("<table") != 1 or (beyond := len(ends) - kept) < 1:
         return html
     note = f"<p>… {beyond} more rows are left out</p>"
