@@ -20,9 +20,7 @@ ACTIVE = re.compile(
     r"<(script|iframe|canvas|video|audio|svg|object|embed|form)\b", re.I
 )
 BAR = re.compile(r"^[^\n|]*(?<=\d%)\|[^|\n]*\|.*$\n?|^\d+it \[[^\]\n]*\].*$\n?", re.M)
-LINK = re.compile(
-    r"\x1b\][^\n\x07\x1b]*(?:\x07|\x1b\\)"
-)  # a terminal's hyperlink or title
+LINK = re.compile(r"\x1b\][^\n\x07\x1b]*(?:\x07|\x1b\\)")  # of a terminal, or title
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LONGEST = 200  # lines of an output; what is beyond them no reader of a page needs
 WIDTH = 88  # characters of a line
