@@ -23,9 +23,9 @@ VIEWS = {  # functions of NumPy's that only look at the same numbers in another 
     np.swapaxes,
     np.transpose,
 }
-METHODS = ("clip", "copy", "max", "mean", "min", "ravel", "reshape", "sum")
+METHODS = ("clip", "max", "mean", "min", "ravel", "reshape", "sum")
 METHODS = {"amax": "max", "amin": "min"} | {name: name for name in METHODS}
-FILLED = {np.zeros_like: 0, np.ones_like: 1, np.empty_like: 0}
+COPIES = {np.copy: None, np.zeros_like: 0, np.ones_like: 1, np.empty_like: 0}
 SIZES, LOOKS = ("shape", "ndim", "size"), ("T", "mT")  # attributes of the layout
 VIEWERS = ("swapaxes", "squeeze", "transpose")  # and its methods
 
@@ -75,9 +75,9 @@ class Recorded(NDArrayOperatorsMixin):
             return [*map(inputs[0].like, found)] if many else inputs[0].like(found)
         if name in METHODS and isinstance(inputs[0], Recorded):
             return getattr(inputs[0], METHODS[name])(*inputs[1:], **settings)
-        if function in FILLED and not settings and len(inputs) == 1:
-            new = self.tape.array(self.shape, inputs[0].dtype)
-            return self.tape.put(new.dtype.type(FILLED[function]), new)
+        if function in COPIES and not settings and len(inputs) == 1:
+            new, fill = self.astype(self.dtype), COPIES[function]
+            return new if fill is None else self.tape.put(new.dtype.type(fill), new)
         return self.tape.refuse(f"np.{name}")
 
     # What an array has --------------------------------------------------------------
@@ -131,7 +131,7 @@ class Recorded(NDArrayOperatorsMixin):
             self.tape.refuse(f"numbers of the type {dtype}")
         if dtype == self.dtype and not copy:
             return self
-        return self.tape.put(self, self.tape.array(self.shape, dtype))
+        return self.tape.note("copy", self, dtype=dtype)
 
     def reduce(self, ufunc, axis=None, **settings):
         """Return the sum, or how many are true, or the maximum over axes."""

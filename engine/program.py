@@ -121,9 +121,10 @@ class Programs:
             raise UnknownError("samples of more replicas than there are states")
         self.sizes = [x.shape[-1] for x in state], (X.shape[-2], C.shape[-2])
         self.function, self.batch = function, batch
-        self.programs, self.sound = {}, True
+        self.programs, self.sound, self.numbers = {}, True, None
         for m in dict.fromkeys([batch, X.shape[-1] % batch or batch]):
             self.programs[m] = self.program(m, state, X, C)
+        self.numbers = self.programs[batch].numbers
         self.require_apart(state, X[..., :batch], C[..., :batch])
 
     def __reduce__(self):
@@ -236,25 +237,23 @@ class Programs:
                 totals = [*pool.map(one, replicas)]
         else:
             totals = [*map(one, replicas)]
-        return np.moveaxis(np.reshape(totals, (*lead, len(totals[0]))), -1, 0)
+        return np.moveaxis(np.reshape(totals, (*lead, self.numbers)), -1, 0)
 
     def run(self, state, X, C, order):
         """Return the totals of one replica, whose state changes."""
         order, m = np.ascontiguousarray(order, np.int64), len(order)
         X, C = map(np.ascontiguousarray, (X, C))
-        return sum(
-            self.programs[min(self.batch, len(part))].run(state, X, C, part)
-            for part in np.split(order, [m - m % self.batch])
-            if len(part)
-        )
+        totals = np.zeros(self.numbers)
+        for part in filter(len, np.split(order, [m - m % self.batch])):
+            totals += self.programs[min(self.batch, len(part))].run(state, X, C, part)
+        return totals
 
     def run_plainly(self, state, X, C, order):
         """Do the same by NumPy."""
-        parts = np.split(order, range(self.batch, len(order), self.batch))
-        return sum(
-            np.array(self.function(*state, X.take(part, 1), C.take(part, 1)), float)
-            for part in parts
-        )
+        totals = np.zeros(self.numbers)
+        for part in np.split(order, range(self.batch, len(order), self.batch)):
+            totals += self.function(*state, X.take(part, 1), C.take(part, 1))
+        return totals
 
     def ready(self, sizes, state, X, C, order):
         """Return whether there is a sound program for all of this."""
@@ -262,6 +261,7 @@ class Programs:
         types = {x.dtype for x in (*state, X, C)}
         fits = given == self.sizes and types == {FLOAT}
         fits = fits and max(X.ndim, C.ndim) <= 1 + state[0].ndim
+        fits = fits and not {"raise", "call"} & {*np.geterr().values()}
         inside = order.size == 0 or 0 <= order.min() <= order.max() < X.shape[-1]
         if not (self.sound and fits and inside):
             return False

@@ -23,7 +23,7 @@ COMPARISONS = ["greater", "greater_equal", "less", "less_equal", "equal", "not_e
 POWERS = {
     -1: lambda x: 1 / x,
     0.5: np.sqrt,
-    1: lambda x: x.copy(),
+    1: np.positive,
     2: lambda x: x * x,
     3: lambda x: x * x * x,
 }
@@ -129,19 +129,16 @@ class Tape:
                 self.refuse("arrays of another record")
             return value
         value = np.asarray(value)
-        if value.dtype.kind not in "fiub":
-            self.refuse(f"numbers of the type {value.dtype}")
+        if value.dtype.kind not in "fiub" or not value.flags.c_contiguous:
+            self.refuse(f"constants of the type {value.dtype}, or with parted rows")
         with np.errstate(all="ignore"):
             numbers = value.astype(FLOAT)
-        key = value.shape, value.strides, numbers.tobytes()
+        key = value.shape, numbers.tobytes()
         if key not in self.constants:
             self.constants[key] = array = self.array(value.shape)
             start, *_ = self.place(array)
             self.numbers[start] = numbers
-            if (
-                numbers.size
-                and numbers.tobytes() == numbers.flat[:1].tobytes() * numbers.size
-            ):
+            if len({x.tobytes() for x in numbers.flat}) == 1:
                 self.same[start] = float(numbers.flat[0])
         return self.constants[key]
 
