@@ -129,15 +129,15 @@ reference:  ## take README's table and page one from a full report (2 s)
 
 peers:  ## install the peers of the benchmark, more than a gigabyte (5 min)
 	$(call setup,$(VENV)/.installed)
-	@$(install) --requirement benchmarks/requirements.txt || $(offline)
+	@$(install) --require-hashes --requirement benchmarks/requirements.lock || $(offline)
 
 lock:  ## resolve the requirements into lock files again (10 s)
 	$(call setup,$(VENV)/.installed-tests)
-	@for folder in . tests tests/mutation; do \
+	@for name in requirements requirements-cluster tests/requirements \
+	    tests/mutation/requirements benchmarks/requirements; do \
 	  $(bin)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-header --upgrade \
-	    $$folder/requirements.txt --output-file $$folder/requirements.lock \
-	    || exit 1; \
+	    $$name.txt --output-file $$name.lock || exit 1; \
 	done
 
 # The environment -------------------------------------------------------------------

@@ -77,17 +77,33 @@ def test_a_cell_that_cannot_be_parsed_is_named(tmp_path):
     assert "x.ipynb, cell 2: SyntaxError: invalid" in run.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("folder", [".", "tests"])
-def test_the_lock_holds_every_direct_requirement_with_hashes(folder):
-    def pins(name):
-        text = (ROOT / folder / name).read_text(encoding="utf-8").lower()
+LOCKS = (
+    *("requirements", "requirements-cluster", "benchmarks/requirements"),
+    *("tests/requirements", "tests/mutation/requirements"),
+)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_holds_every_direct_requirement_with_hashes(name):
+    def pins(suffix):
+        text = (ROOT / f"{name}.{suffix}").read_text(encoding="utf-8").lower()
         found = re.findall(r"^([a-z][\w.-]*)==(\S+)", text, re.MULTILINE)
         return {(package.replace("_", "-"), number) for package, number in found}
 
-    assert pins("requirements.txt") <= pins("requirements.lock")
-    lock = (ROOT / folder / "requirements.lock").read_text(encoding="utf-8")
+    assert pins("txt") <= pins("lock")
+    lock = (ROOT / f"{name}.lock").read_text(encoding="utf-8")
     assert all("--hash=sha256:" in part for part in lock.split("\n    # via")[:-1])
     assert "://" not in lock
+
+
+def test_nothing_is_installed_or_run_that_could_be_another_tomorrow():
+    installs = re.findall(r"\$\(install\).*", (ROOT / "Makefile").read_text("utf-8"))
+    assert installs
+    assert all("--require-hashes" in line for line in installs)
+    for workflow in (ROOT / ".github" / "workflows").iterdir():
+        used = re.findall(r"uses: \S+@(\S+)", workflow.read_text("utf-8"))
+        assert used
+        assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in used)
 
 
 STAND_IN = """#!{python}

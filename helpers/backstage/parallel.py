@@ -68,7 +68,7 @@ def cluster(address):
     except ImportError as error:
         raise ConnectionError(
             "SCHEDULER needs Dask: install it here and on every machine by "
-            ".venv/bin/python -m pip install -r requirements-cluster.txt"
+            ".venv/bin/python -m pip install -r requirements-cluster.lock"
         ) from error
     with ExitStack() as stack:
         try:
