@@ -20,6 +20,8 @@ CEILINGS = "ceilings.csv"
 ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}  # how a header ends, up to v7
 V73 = (b"\x00\x02IM", b"\x02\x00MI")
 COMPRESSED, COMPLEX, OPAQUE = 15, 0x800, 17
+HEAD, LARGEST = 4096, 2**28  # bytes: of what names a variable, and of a whole one
+NONE = 0, b""  # an element that is missing
 OTHERS = {1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse"}
 OTHERS |= {16: "function", OPAQUE: "opaque"}
 TYPES = dict(zip((1, 2, 3, 4, 5, 6, 7, 9, 12, 13), "bBhHiIfdqQ", strict=True))
@@ -85,8 +87,10 @@ def read(path):
     require(known, f"{path} is not a .mat file of MATLAB's version 5 to 7.")
     try:
         variables = [*_variables(content)]
-    except (IndexError, ValueError, struct.error, zlib.error) as error:
+    except (ValueError, struct.error, zlib.error) as error:
         raise DatasetError(f"{path} is truncated or damaged: {error}.") from error
+    except MemoryError as error:
+        raise DatasetError(f"{path} holds more than fits into memory.") from error
     for holds, sentence in _demands(variables):
         require(holds, f"{path}: {sentence}")
     arrays = dict(variables)
@@ -100,46 +104,68 @@ def _floats(x):
 
 
 def _elements(data, order):
-    """Yield the type and the bytes of each element of a MAT-file, unpacked.
+    """Yield the type and the bytes of each element of a MAT-file, as they are stored.
 
     A tag is two 32-bit numbers, type and size; up to four bytes follow a single one,
     with the size in its upper half. All but compressed elements are padded to 8 bytes.
+    Zeros behind the last are none.
     """
     while data:
+        if not any(data[:8]):
+            if bytes(data).strip(b"\0"):
+                raise ValueError("there are zeros where an element must begin")
+            return
         kind, size = struct.unpack(f"{order}II", data[:8])
         start, size = (4, kind >> 16) if kind > 0xFFFF else (8, size)
         stop = start + size
         if stop > len(data):
             raise ValueError("its end is missing")
-        if kind == COMPRESSED:
-            yield from _elements(zlib.decompress(data[start:stop]), order)
-        else:
-            yield kind & 0xFFFF, data[start:stop]
-            stop += -stop % 8
-        data = data[stop:]
+        yield kind & 0xFFFF, data[start:stop]
+        data = data[stop if kind == COMPRESSED else stop + -stop % 8 :]
+
+
+def _whole(packed, size):
+    """Unpack a variable of so many bytes, and of no more, behind its tag."""
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(packed, size + 9)
+    if len(found) != size + 8 or not unpacker.eof:
+        raise ValueError(f"a variable has not the {size} bytes that it says")
+    return memoryview(found)[8:]
 
 
 def _variables(content):
     """Yield each variable's name, and its numbers or in a word what it is instead.
 
     A variable begins with flags, dimensions (unless opaque) and name; in a full, real
-    matrix only the numbers follow. Those of other variables than ours are not read.
+    matrix only the numbers follow. Those of other variables than ours are not read,
+    nor unpacked: a small file may be packed of gigabytes.
     """
     order = ORDERS[content[124:128]]
-    for _, variable in _elements(memoryview(content)[128:], order):
-        types, parts = zip(*_elements(variable, order), strict=True)
-        (flags,) = struct.unpack(f"{order}I", parts[0][:4])
-        kind = flags & 0xFF
-        name = bytes(parts[1 if kind == OPAQUE else 2]).decode("latin-1")
-        what = OTHERS.get(kind, "complex" if flags & COMPLEX else None)
+    for kind, data in _elements(memoryview(content)[128:], order):
+        head, size = data, len(data)
+        if kind == COMPRESSED:
+            head = zlib.decompressobj().decompress(data, HEAD)
+            inner, size = struct.unpack(f"{order}II", head[:8])
+            if inner == COMPRESSED:
+                raise ValueError("a variable is compressed twice")
+            head = head[8:]
+        parts = _elements(head, order)
+        (flags,) = struct.unpack(f"{order}I", next(parts, NONE)[1][:4])
+        array = flags & 0xFF
+        shape = None if array == OPAQUE else next(parts, NONE)[1]
+        name = bytes(next(parts, NONE)[1]).decode("latin-1")
+        what = OTHERS.get(array, "complex" if flags & COMPLEX else None)
         if what or name not in VARIABLES:
             yield name, what
             continue
+        if size > LARGEST:
+            raise ValueError(f"{name} has {size} bytes, {LARGEST} are read at most")
+        whole = _whole(data, size) if kind == COMPRESSED else data
+        types, parts = zip(*_elements(whole, order), strict=True)
         if len(types) != 4 or types[3] not in TYPES:
             raise ValueError(f"{name} has elements of types {types}")
-        shape = np.frombuffer(parts[1], f"{order}u4")
         numbers = np.frombuffer(parts[3], order + TYPES[types[3]])
-        yield name, numbers.reshape(shape, order="F")
+        yield name, numbers.reshape(np.frombuffer(shape, f"{order}u4"), order="F")
 
 
 def _demands(variables):

@@ -1,6 +1,7 @@
 import io
 import re
 import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -253,6 +254,69 @@ def test_truncated_and_corrupt_files_are_refused_or_harmless(reading, compressed
             assert isinstance(data, Dataset)
             assert not compressed or same(data, toy())
     assert refused > 125
+
+
+def tag(kind, size):
+    return struct.pack("<II", kind, size)
+
+
+def pack(data):
+    one = zlib.compress(data)
+    return tag(15, len(one)) + one
+
+
+def test_zeros_behind_the_last_variable_are_none(reading):
+    for compressed in (True, False):
+        content = mat(toy(), do_compression=compressed)
+        for more in (1, 7, 8, 4096):
+            assert same(reading(content + bytes(more)), toy())
+        message = refusal(reading, content + bytes(64) + b"x")
+        assert "zeros where an element must begin" in message
+
+
+def test_no_more_is_unpacked_than_a_variable_holds(reading, monkeypatch):
+    """What others hold stays packed, and what is ours ends where its tag says."""
+    unpacked, real = [], zlib.decompressobj
+
+    class Counted:
+        def __init__(self):
+            self.real = real()
+
+        def decompress(self, data, most):
+            found = self.real.decompress(data, most)
+            unpacked.append(len(found))
+            return found
+
+        eof = property(lambda self: self.real.eof)
+
+    monkeypatch.setattr("data.matfile.zlib.decompressobj", Counted)
+    content = mat({"bomb": np.zeros(10**6), **toy()}, do_compression=True)
+    assert same(reading(content), toy())
+    assert sum(unpacked) < 50_000
+    Yt = mat(toy())[128:]
+    size = struct.unpack("<II", Yt[:8])[1]
+    bomb = Yt[: 8 + size] + bytes(10**6)
+    unpacked.clear()
+    assert "not the" in refusal(reading, content[:128] + pack(bomb))
+    assert sum(unpacked) < 50_000
+
+
+def test_what_is_packed_twice_or_too_large_is_refused(reading):
+    header, body = mat(toy())[:128], mat(toy())[128:]
+    size = struct.unpack("<II", body[:8])[1]
+    inside = body[: 8 + size]
+    assert "compressed twice" in refusal(reading, header + pack(pack(inside)))
+    for claimed in (2**28 + 8, 2**32 - 1):
+        large = pack(tag(14, claimed) + inside[8:])
+        assert f"Yt has {claimed} bytes" in refusal(reading, header + large)
+
+
+def test_memory_that_is_too_small_is_said(reading, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("data.matfile.np.frombuffer", full)
+    assert "more than fits into memory" in refusal(reading, mat(toy()))
 
 
 def test_elements_of_unknown_types_are_refused(reading):
