@@ -3,6 +3,7 @@
 PYTHON ?= python3
 # What is installed goes there; make touches no folder that it has not made.
 VENV ?= .venv
+$(if $(word 2,$(VENV)),$(error VENV=$(VENV): name a folder without blanks))
 bin := $(VENV)/bin
 # Programs are run by the environment's Python and import from the folder make stands in,
 # so that a folder can be moved or copied, and two can share an environment.
@@ -156,11 +157,13 @@ $(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks \
 	the module venv: install it (on Debian and Ubuntu the package python3-venv)" >&2; \
 	exit 1; }
-	@[ ! -L $(VENV) ] && { [ ! -e $(VENV) ] || [ -f $(VENV)/.made ] || [ -f $@ ]; } || { \
+	@[ ! -L $(VENV) ] && { [ ! -e $(VENV) ] || [ -f $(VENV)/.made ] || [ -f $@ ] \
+	|| rmdir $(VENV) 2>/dev/null; } || { \
 	echo "make: $(VENV) is not of make's making, and is left alone: move it away, or name \
 	another folder with make VENV=..." >&2; exit 1; }
 	@echo "setting up $(VENV) (once)"
-	@rm -rf $(VENV) && mkdir $(VENV) && touch $(VENV)/.made && $(PYTHON) -m venv $(VENV)
+	@mkdir -p $(VENV) && touch $(VENV)/.made && rm -rf $(VENV)/.installed* $(VENV)/* \
+	  && $(PYTHON) -m venv $(VENV)
 	@$(install) --require-hashes --requirement requirements.lock || $(offline)
 	@$(python) -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), \
 	  "project.pth").write_text("import os, sys; sys.path.insert(0, os.environ.get(" \
@@ -173,9 +176,11 @@ $(VENV)/.installed: requirements.lock
 
 $(VENV)/.installed-tests: tests/requirements.lock
 $(VENV)/.installed-mutation: tests/mutation/requirements.lock $(VENV)/.installed-tests
+# Where it was stopped, packages may be there in part.
 $(VENV)/.installed-%: $(VENV)/.installed
-	@$(install) --require-hashes --requirement $(filter %.lock,$^) || $(offline)
-	@touch $@
+	@again=`ls $@.part 2>/dev/null`; touch $@.part && $(install) --require-hashes \
+	  $${again:+--force-reinstall} --requirement $(filter %.lock,$^) || $(offline)
+	@mv $@.part $@
 
 # The report and its supplement ------------------------------------------------------
 

@@ -194,6 +194,64 @@ def test_an_environment_that_make_has_not_made_is_left_alone(copy, tmp_path, lin
     assert (theirs / "precious").exists()
 
 
+PYTHON = """#!/bin/sh
+case "$*" in
+  "-m venv "*) mkdir .venv/bin && cp "$0" .venv/bin/python ;;
+  *" install "*) echo "$*" >>installs; [ ! -e full ] ;;
+  *site*|*font_manager*) ;;
+  *) exec {python} "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def set_up(copy):
+    """Return a function that sets up an environment, of packages that are empty."""
+    program = copy / "python"
+    program.write_text(PYTHON.format(python=sys.executable))
+    program.chmod(0o755)
+
+    def set_up(*arguments):
+        """Return what make says, and what is installed."""
+        (copy / "installs").unlink(missing_ok=True)
+        process = started(copy, *arguments, f"PYTHON={program}")
+        return process.communicate()[0], (copy / "installs").read_text()
+
+    shutil.rmtree(copy / ".venv")
+    return set_up
+
+
+@pytest.mark.parametrize("left", [(), (".made",), (".made", "bin/python")])
+def test_a_setup_that_was_stopped_is_begun_again(copy, set_up, left):
+    """Nothing but the folder may be there, or it with its mark, or the packages."""
+    (copy / ".venv").mkdir()
+    for name in left:
+        (copy / ".venv" / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / ".venv" / name).touch()
+    set_up("test")
+    assert (copy / ".venv" / ".installed-tests").exists()
+
+
+def test_packages_that_may_be_there_in_part_are_installed_again(copy, set_up):
+    (copy / "full").touch()
+    printed, _ = set_up("test")
+    assert "make: packages could not be installed: is the package index" in printed
+    (copy / "full").unlink()
+    _, installs = set_up(".venv/.installed")
+    assert "--force-reinstall" not in installs
+    (copy / "full").touch()
+    set_up("test")
+    (copy / "full").unlink()
+    _, installs = set_up("test")
+    assert "--force-reinstall --requirement tests/requirements.lock" in installs
+
+
+def test_a_folder_of_packages_with_a_blank_is_refused(copy):
+    printed, _ = started(copy, "report", "VENV=a b").communicate()
+    assert "VENV=a b: name a folder without blanks" in printed
+    assert printed.count("\n") == 1
+
+
 def executed(folder):
     """Return the notebooks executed since the last call, in order."""
     order = folder / "order"
