@@ -18,9 +18,8 @@ from engine.tape import FLOAT, LANES, Tape
 
 SLACK = 1 << 10  # numbers behind the memory, that may be read in vain
 SCALES = (1, 1e-3, 1e3)  # of the samples that a program is tried with
-CLOSE = 1e-4, 1e-6  # of what changes, and of what there is, it may differ by so much
-SHAKEN = 1e-5  # and by what NumPy's own results do when samples do by so much
-SHAKES = 8
+CLOSE = 1e-4, 1e-6, 1e-6  # part of what changes, part of what there is, and a number
+SHAKEN, SHAKES = 1e-5, 16  # part by which numbers are changed, and how often
 ATTEMPTS = 20  # at a moment when no other thread draws random numbers
 
 
@@ -190,29 +189,43 @@ class Programs:
         return [*state, np.reshape(np.array(totals, float), numbers)]
 
     def require_same(self, program, state, X, C):
-        """Raise UnknownError unless a program does with these what NumPy does."""
+        """Raise UnknownError unless a program does with these what NumPy does.
+
+        It may differ a little, or where results jump, by what those of NumPy do when
+        state and samples change in their last digits.
+        """
         found, expected = [x.copy() for x in state], self.by_numpy(state, X, C)
         found.append(program.run(found, X, C, np.arange(X.shape[1])))
-        again, rng = self.by_numpy(state, X, C), np.random.default_rng(0)
+        again, starts = self.by_numpy(state, X, C), [*state, np.zeros(program.numbers)]
         if [x.tobytes() for x in again] != [x.tobytes() for x in expected]:
             raise UnknownError("functions that do otherwise the second time")
-        others, starts = None, [*state, np.zeros(program.numbers)]
+        moved = None
         for n, (x, y, start) in enumerate(zip(found, expected, starts, strict=True)):
-            if not np.isfinite(y).all() or not np.isfinite(x).all():
-                if np.isfinite(y).all() or np.isfinite(x).all():
-                    raise UnknownError("functions that overflow otherwise")
+            finite = np.isfinite(x).all(), np.isfinite(y).all()
+            if finite == (False, False):
                 continue
-            error, scales = np.abs(x - y), (np.abs(y - start), np.abs(y))
-            close = sum(
-                r * a.max(initial=0) for r, a in zip(CLOSE, scales, strict=True)
-            )
-            if (error <= close).all():
-                continue
-            if others is None:  # so many results are enough to see where it jumps
-                noise = SHAKEN * rng.standard_normal((SHAKES, *X.shape), FLOAT)
-                others = [self.by_numpy(state, X * (1 + one), C) for one in noise]
-            if (error > close + max(np.abs(y - one[n]).max() for one in others)).any():
+            change, part, least = CLOSE
+            error = np.abs(x - y).max(initial=0)
+            close = change * np.abs(y - start).max(initial=0) + least
+            close += part * np.abs(y).max(initial=0)
+            if error > close and moved is None:
+                moved = self.moved(state, X, C, expected)
+            if finite != (True, True) or (error > close and error > 2 * moved[n]):
                 raise UnknownError("functions that do otherwise on other numbers")
+
+    def moved(self, state, X, C, expected):
+        """Return how far NumPy's changes go when all numbers change a little."""
+        rng, far = np.random.default_rng(0), np.zeros(len(expected))
+        for _ in range(SHAKES):
+            *others, x = (
+                a * (1 + FLOAT.type(SHAKEN) * rng.standard_normal(a.shape, FLOAT))
+                for a in (*state, X)
+            )
+            for n, y in enumerate(self.by_numpy(others, x, C)):
+                own = expected[n] - y
+                own += others[n] - state[n] if n < len(state) else 0
+                far[n] = max(far[n], np.abs(own).max(initial=0))
+        return far
 
     def __call__(self, state, X, C, order):
         """Go through the samples in `order` (..., m), change the state in place.
