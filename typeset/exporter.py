@@ -190,7 +190,7 @@ def compile_report(report, chapters, others=(), **inputs):
     `inputs` are strings for report.typ: `quick` and `supplement`, whatever they say,
     mark a trial and the second of the two documents. The same chapters give the same
     bytes. Notebooks that chapters were made of are attached. Typst is handed what it
-    may read, and finds no other file. Returns the number of pages; exits with one line
+    may read, in a folder of its own. Returns the number of pages; exits with one line
     when Typst fails.
     """
     paths, others = [*map(Path, chapters)], [*map(Path, others)]
@@ -208,12 +208,14 @@ def compile_report(report, chapters, others=(), **inputs):
     lists["notebooks"] = [f"notebooks/{path.name}" for path in made_of]
     require_own_names(report, paths)
     try:
-        with tempfile.TemporaryDirectory() as empty:
+        with tempfile.TemporaryDirectory() as name:
+            for path, content in given.items():
+                files.write(Path(name, path), content)
             pdf = typst.compile(
-                given,
-                root=empty,
-                package_path=empty,
-                package_cache_path=empty,
+                Path(name, "main.typ"),
+                root=name,
+                package_path=name,
+                package_cache_path=name,
                 sys_inputs={k: json.dumps(v) for k, v in lists.items()} | inputs,
                 font_paths=[FONTS],
                 ignore_system_fonts=True,

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from bisect import bisect
+from itertools import accumulate
 
 from nbconvert.filters import strip_ansi
 
@@ -27,6 +28,8 @@ WIDTH = 88  # characters of a line
 ELEMENTS = 20_000  # of HTML, cells of tables as often as they span columns
 ROW = re.compile(r"</tr\s*>", re.I)
 SPAN = re.compile(r"((?:col|row)span\s*=\s*[\"']?)(\d+)", re.I)
+NESTED = re.compile(r"<(/?)(?:div|span|b|i|em|strong|sub|sup|ul|ol|table|blockquote)\b", re.I)
+DEEPEST = 100  # of elements within one another
 WIDEST = 1000  # columns that a cell may span, as in every browser
 
 
@@ -83,6 +86,8 @@ def best(data, metadata, cell, save):
         data = {**data, kind: shorten_table(data[kind])}
         if (size := elements(data[kind])) > ELEMENTS:
             foreign.append(f"text/html with {size} elements")
+        if (depth := nesting(data[kind])) > DEEPEST:
+            foreign.append(f"text/html with {depth} elements within one another")
     if kind is None or (foreign and kind in {"text/plain", "text/html"}):
         return left_out((foreign or list(data))[0], cell)
     return readable(kind, terminal(data[kind]), "".join(blocks))
@@ -160,3 +165,9 @@ def elements(html):
     """Count the tags of HTML, cells of tables as often as they span columns."""
     spans = (int(at[2]) for at in SPAN.finditer(html) if at[1][0] in "cC")
     return html.count("<") + sum(spans)
+
+
+def nesting(html):
+    """Return how many elements of HTML stand within one another at most."""
+    steps = (-1 if tag[1] else 1 for tag in NESTED.finditer(html))
+    return max(accumulate(steps), default=0)

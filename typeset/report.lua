@@ -484,6 +484,9 @@ local typeset
 
 local function metadata(name, json)
   local value = pandoc.json.decode(json, false)
+  if type(value) ~= (name == "listing" and "string" or "table") then
+    fail("metadata of a " .. name .. " cannot be " .. json)
+  end
   local function set(text)
     return (write(typeset(read(tostring(text)))):gsub("%s+$", ""))
   end
@@ -746,7 +749,7 @@ local function in_cell(number, f)
   if done then return result end
   local said = tostring(result)
   if said:match("^cell %d+: ") then error(said, 0) end
-  fail("cannot be typeset: " .. said:match("[^\n]*"))
+  fail("cannot be typeset: " .. said:match("[^\n]*"):gsub("^.-%.lua:%d+: ", ""))
 end
 
 function Pandoc(doc)
