@@ -3,11 +3,14 @@
 import base64
 import io
 import re
+from itertools import pairwise
+from types import SimpleNamespace
 
 import nbformat.v4 as nbf
 import pytest
 from PIL import Image
 
+from typeset import markdown
 from typeset.exporter import TypstExporter
 from typeset.markdown import protect
 
@@ -108,6 +111,8 @@ def chapter(*sources, name="1_x", folder="", **attachments):
         (r"$\def\norm#1{\lVert #1\rVert}\norm{x}$", "bar.v.double x bar.v.double"),
         (r"$\newcommand{\E}[2][p]{E_{#1} #2}\E{x} \E[q]{x}$", "E_p x E_q x"),
         (r"$\newcommand\R{\mathbb{R}}\R$", "bb(R)"),
+        (r"$\newcommand{\first}[2]{\alpha#1}\first{x}{y}z$", "alpha x z"),
+        (r"$\DeclareMathOperator*{\most}{max}\most_x$", 'op("max", limits: #true)_x'),
         ("text\n\n    code $x$ $$y$$ \\ref{a}", "code $x$ $$y$$ \\ref{a}\n"),
         ("`![a](no.png)`", "`![a](no.png)`"),
         ("see picture:1:2", "see picture:1:2"),
@@ -187,3 +192,65 @@ def test_attached_local_and_encoded_pictures_are_kept(tmp_path, source):
     text, kept = chapter(source, folder=tmp_path, **{"image/png": encoded})
     assert list(kept.values()) == [png(), png()]
     assert [f'image("{name}"' in text for name in kept] == [True, True]
+
+
+class Counted(list):
+    """A list that counts how often one of its items is asked for."""
+
+    asked = 0
+
+    def __getitem__(self, place):
+        Counted.asked += 1
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize(
+    "unclosed",
+    [
+        *(r"\begin{a} ", r"\\( ", r"\\[ ", "$ { ", "$$ { ", r"\begin{a} { \end{a} "),
+        "".join(rf"\begin{{{'a' * i}}} {{ \end{{{'a' * i}}} " for i in range(1, 30)),
+    ],
+)
+def test_twice_the_text_is_read_in_twice_the_steps(monkeypatch, unclosed):
+    split, asked = markdown.TOKEN.split, []
+    tokens = SimpleNamespace(split=lambda text: Counted(split(text)))
+    monkeypatch.setattr(markdown, "TOKEN", tokens)
+    for times in (100, 200):
+        Counted.asked = 0
+        protect(unclosed * times)
+        asked.append(Counted.asked)
+    assert asked[1] < 2.1 * asked[0]
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        *("~~~x\n", "```x\n", "[^", "`" * 3 + "x"),
+        "".join(f"[^{i}]: a\n" for i in range(200)),
+    ],
+)
+def test_no_text_is_read_again_from_each_of_its_beginnings(long):
+    """A million characters: what is read again from each would never end."""
+    text = long * (1_000_000 // len(long))
+    assert len(protect(text)) >= len(text)
+    for line in ("|" * 500_000 + "\n" + "|-" * 250_000 + "x", f"a|\n-{' ' * 10**6}x|"):
+        assert protect(f"text\n{line}") == f"text\n{line}"
+
+
+BOMB = "".join(
+    rf"\def\{new}{{{10 * (chr(92) + old)}}}" for old, new in pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (r"$\def\x{\x}\x$", "a formula whose macros have no end"),
+        (f"$\\def\\a{{xx}}{BOMB}\\i$", "a formula whose macros have no end"),
+        (f"${'x' * 10001}$", "a formula of 10001 characters"),
+        (r"$\def\x#1{a}\x$", "the macro .x lacks an argument"),
+    ],
+)
+def test_a_formula_has_an_end(source, reason):
+    with pytest.raises(SystemExit, match=f"1_x.ipynb, cell 1: {reason}"):
+        chapter(source)

@@ -115,3 +115,44 @@ def test_what_is_handed_over_stands_before_the_text():
     handed, said = shown["text/markdown"].split("\n~~~\n\n")
     assert handed == '~~~ verdict\n{"claim": "`79`{=math}"}'
     assert said == "said `78`{=math}"
+
+
+@pytest.mark.parametrize("long", ["\x1b]", "\x1b[", "1", "1%", "a\b", "|1%"])
+def test_no_output_is_read_again_from_each_of_its_beginnings(long):
+    """A million characters: what is read again from each would never end."""
+    found = streamed(long * (1_000_000 // len(long)))
+    assert found is None or len(found) < LONGEST * 100
+
+
+def test_a_long_line_is_cut_and_says_by_how_much():
+    shown = streamed("a" * 20_000)
+    assert shown == "a" * 17_600 + "\n… 2400 more characters are left out"
+
+
+@pytest.mark.parametrize("rows", [201, 100_000])
+def test_a_long_table_is_cut_below_its_head(rows):
+    head = "<table><thead><tr><th>h</th></tr></thead><tbody>"
+    shown = best(
+        {"text/html": head + "<tr><td>1</td></tr>" * rows + "</tbody></table>"}
+    )
+    assert shown["text/html"].count("<td>") == LONGEST
+    assert shown["text/html"].endswith(
+        f"</tbody></table><p>… {rows - LONGEST} more rows are left out</p>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("html", "words"),
+    [
+        ("<table><tr>" + "<td>1</td>" * 10_000, "with 20002 elements"),
+        ("<table><tr>" + "<td colspan='999999999'>1" * 20, "with 20022 elements"),
+        ("<div>" * 101, "with 101 elements within one another"),
+    ],
+)
+def test_html_that_no_page_holds_is_said_to_be_left_out(html, words):
+    assert words in best({"text/html": html})["text/markdown"]
+
+
+def test_a_cell_spans_as_many_columns_as_in_a_browser():
+    shown = best({"text/html": "<td colspan=100000000 rowspan='2'>"})
+    assert shown == {"text/html": "<td colspan=1000 rowspan='2'>"}

@@ -10,6 +10,10 @@ from typeset.exporter import TypstExporter, compile_report
 
 SECRET = "known to nobody else"
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'>{}</svg>"
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABAQAAAAA3bvkkAA"
+    "AACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 text, code = nbf.new_markdown_cell, nbf.new_code_cell
 
 
@@ -79,6 +83,34 @@ def test_what_would_read_a_file_is_shown_as_text(tmp_path, secret):
     assert "A B" in out
 
 
+def html(content):
+    return output({"text/html": content})
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda read: html(f"<div typst:fill='{read}'>seen</div>"),
+        lambda read: html(f"<p><span typst:text:fill='{read}'>seen</span></p>"),
+        lambda read: html(f"<table typst:fill='{read}'><td typst:fill='{read}'>seen"),
+        lambda read: html("<p>seen</p><div id='verdict'></div><p id='answer'></p>"),
+        lambda read: html("<p>seen <math><mi>x</mi></math></p>"),
+        lambda read: output({"image/png": PNG}, alt={"a": f"](seen) #{read}"}),
+        lambda read: text(f"~~~ x```#{read}\nseen\n~~~"),
+        lambda read: text("``` 2x\nseen\n```\n\n``` c++\n\n```"),
+        lambda read: text(f'```\n#image("picture:1:00", alt: "x") {read}\n```\nseen'),
+        lambda read: text("seen `<b>`{=html} `78`{=math} \x01 a|b"),
+        lambda read: text("seen \ud800"),
+        lambda read: nbf.new_raw_cell(""),
+    ],
+)
+def test_nothing_is_handed_on_to_typst_as_code(tmp_path, secret, cell):
+    made = cell(f'read("{secret}")')
+    out = printed(tmp_path, [made])
+    assert SECRET not in out
+    assert ("seen" in out) == ("seen" in str(made) and "image/png" not in str(made))
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
@@ -97,6 +129,24 @@ def test_what_would_read_a_file_is_shown_as_text(tmp_path, secret):
             lambda s: output({"image/svg+xml": SVG.format(f'<image href="{s}"/>')}),
             "failed to load linked image",
         ),
+        (lambda s: output({"image/png": "AAAA"}), "an output is no PNG"),
+        (lambda s: output({"image/png": "é"}), "an output is no PNG"),
+        (lambda s: text("![x](data:image/png;base64,AAAA)"), "AAAA is no PNG"),
+        (lambda s: text("![x](a%00b.png)"), "there is no picture a"),
+        (lambda s: text("![x](.)"), r"there is no picture \. in"),
+        (
+            lambda s: text(f"$\\newcommand{{\\x}}{{\\input{{{s}}}}}\\x$"),
+            "cannot read the formula",
+        ),
+        (
+            lambda s: output({"text/markdown": "x"}, verdict={"claim": f"![a]({s})"}),
+            "there is no picture",
+        ),
+        (
+            lambda s: output({"text/markdown": "~~~ verdict\n{bad\n~~~"}),
+            "metadata of a verdict cannot be {bad",
+        ),
+        (lambda s: output({"text/markdown": "x"}, listing=5), "listing cannot be 5"),
         (lambda s: output({"text/markdown": "x"}, label=f"a>{s}<b"), "no name: "),
         (
             lambda s: output({"text/markdown": "x"}, answer={"a: b": "c"}),
@@ -114,3 +164,10 @@ def test_what_is_no_picture_of_the_project_is_refused_by_cell(
 def test_a_colour_that_is_left_out_is_named(tmp_path, caplog):
     printed(tmp_path, [text(r"$\color{red} x$ and $\textcolor{red}{y}$")])
     assert caplog.text.count("1_x.ipynb, cell 2: the colour of a formula is left out")
+
+
+def test_numbers_of_lines_can_both_be_referred_to(tmp_path):
+    cases = r"\begin{cases}1\\2\end{cases}"
+    lines = rf"\begin{{align}}a&=b\label{{p}}\\c&={cases}\label{{q}}\end{{align}}"
+    out = printed(tmp_path, [text(lines), text("$\\eqref{p}$ then $\\eqref{q}$")])
+    assert "(1.1) then (1.2)" in out

@@ -28,7 +28,9 @@ WIDTH = 88  # characters of a line
 ELEMENTS = 20_000  # of HTML, cells of tables as often as they span columns
 ROW = re.compile(r"</tr\s*>", re.I)
 SPAN = re.compile(r"((?:col|row)span\s*=\s*[\"']?)(\d+)", re.I)
-NESTED = re.compile(r"<(/?)(?:div|span|b|i|em|strong|sub|sup|ul|ol|table|blockquote)\b", re.I)
+NESTED = re.compile(
+    r"<(/?)(?:div|span|b|i|em|strong|sub|sup|ul|ol|table|blockquote)\b", re.I
+)
 DEEPEST = 100  # of elements within one another
 WIDEST = 1000  # columns that a cell may span, as in every browser
 

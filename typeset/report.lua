@@ -140,11 +140,11 @@ local after = {
 }
 -- Definitions of macros, which hold in all later formulas: name, default, what it means.
 local macros = {}
-local argument = "%s*%[%d%]"
+local argument = "%s*%[(%d)%]"
 local definitions = pandoc.List{}
 for _, what in ipairs{"\\def%s*", "\\[re]*newcommand%s*%*?%s*", "\\DeclareMathOperator(%*?)%s*"} do
   for _, name in ipairs{"{%s*\\(%a+)%s*}", "\\(%a+)"} do
-    for _, arguments in ipairs{argument .. "%s*(%b[])", argument, "[#%d]*"} do
+    for _, arguments in ipairs{argument .. "%s*(%b[])", argument, "([#%d]*)"} do
       definitions:insert(what .. name .. arguments .. "%s*(%b{})")
     end
   end
@@ -160,12 +160,11 @@ local function define(tex)
     tex = tex:gsub(definition, function(...)
       local found = pandoc.List{...}
       local star = definition:match("^\\Decl") and found:remove(1)
-      local name, means = found[1], found[#found]:sub(2, -2)
+      local name, count, means = found[1], found[2]:match("%d?$"), found[#found]:sub(2, -2)
       if star then means = "\\operatorname" .. star .. "{" .. means .. "}" end
-      local count = 0
-      for number in means:gmatch("#(%d)") do count = math.max(count, tonumber(number)) end
       means = (means .. "\0"):gsub("(\\%a+)([#\0])", "%1 %2"):gsub("\0", "") -- \a#1, not \ab
-      macros[name] = {default = found[3] and found[2]:sub(2, -2), count = count, means = means}
+      local default = found[4] and found[3]:sub(2, -2)
+      macros[name] = {default = default, count = tonumber(count) or 0, means = means}
       return ""
     end)
   end
@@ -196,7 +195,7 @@ local function expand(tex)
           found = found:sub(2, -2)
         else
           _, last, found = tex:find("^%s*(\\%a+)", stop + 1)
-          if not last then _, last, found = tex:find("^%s*([^\\%s]" .. "[\x80-\xbf]*)", stop + 1) end
+          if not last then _, last, found = tex:find("^%s*([^\\%s][\x80-\xbf]*)", stop + 1) end
         end
         if not last then fail("the macro \\" .. name .. " lacks an argument") end
         given[tostring(i)], stop = found, last
