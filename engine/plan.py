@@ -120,8 +120,21 @@ def groups(tape, wanted):
     return found
 
 
+def line(tape, lain, group, stored):
+    """Return (operations, (rows, columns, depth), places written, places read)."""
+
+    def starts(places):
+        return [lain[tape.buffer(x)] + x[0] - tape.buffer(x) for x in places]
+
+    name, out, operands = group[0]
+    depth = operands[0][1][1] if name == "matmul" else 0
+    read = [x for x in outside(group, []) if tape.buffer(x) in lain]
+    names = [name for name, *_ in group]
+    return names, (*out[1], depth), starts(stored), starts(read)
+
+
 def program(tape, wanted, given):
-    """Return calls of kernels, {array: start} and the size of their memory.
+    """Return calls of kernels, {array: start}, the size of their memory, and a listing.
 
     The calls compute the arrays that are wanted from those that are given.
     """
@@ -130,4 +143,5 @@ def program(tape, wanted, given):
     used = {x for arrays in uses for x in arrays}
     constants = [x for x in tape.numbers if x in used]
     lain, top = lay(tape, uses, dict.fromkeys([*given, *wanted, *constants]))
-    return [call(tape, lain, *one) for one in done], lain, top
+    calls, lines = ([f(tape, lain, *one) for one in done] for f in (call, line))
+    return calls, lain, top, lines

@@ -59,7 +59,8 @@ class Program:
         tape, self.m, self.numbers = record.tape, m, len(record.values)
         state, values = record.starts(record.state), record.starts(record.values)
         samples = record.starts([record.samples])
-        calls, lain, top = plan.program(tape, [*state, *values], [*state, *samples])
+        given = [*state, *samples]
+        calls, lain, top, self.listing = plan.program(tape, [*state, *values], given)
         self.state, totals = [lain[x] for x in state], [lain[x] for x in values]
         self.size, self.rooms = top + SLACK, []
         constants = [*tape.numbers.items()]

@@ -268,6 +268,21 @@ def test_a_record_has_each_thing_once():
     assert len(done) < len(names) / 2  # the others are done in one go
 
 
+def test_a_listing_names_operations_sizes_and_places():
+    def scale(x, X, C):
+        x *= 3
+        return ((X @ C).sum(),)
+
+    one = np.ones((2, 2), np.float32)
+    program = Programs(scale, [np.ones(5, F)], one, one, 2).programs[2]
+    (names, sizes, written, read), product, *_ = program.listing
+    assert (names, sizes) == (["multiply", "copy"], (1, 5, 0))
+    assert written == read == program.state
+    assert product[:2] == (["matmul"], (2, 2, 2))
+    X, C = product[3]
+    assert C == X + 4
+
+
 def test_places_are_written_and_read_as_numpy_does():
     def places(x, X, C):
         x[1:] = x[0] * abs(x[1:]) - x[-1]
