@@ -26,7 +26,7 @@ endif
 quick := $(filter-out 0,$(QUICK))
 
 .DEFAULT_GOAL := help
-.PHONY: report supplement all test lab help lint browser robust sabotage fuzz mutation \
+.PHONY: report supplement all html test lab help lint browser robust sabotage fuzz mutation \
   bench format strip clean data moving reference peers lock
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -51,6 +51,9 @@ supplement:  ## go on to supplement.pdf (3 min more; QUICK=1: 1 min)
 
 all:  ## both documents (7 min)
 	+@$(build) $(report) $(supplement)
+
+html:  ## the chapters as pages for screens, in build/html (as the report)
+	+@$(build) $(web)
 
 test:  ## run the tests (3 min)
 	$(call setup,$(VENV)/.installed-tests)
@@ -190,11 +193,12 @@ report := $(if $(quick),$(built)/)report.pdf
 supplement := $(if $(quick),$(built)/)supplement.pdf
 chapters := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 extra := $(sort $(wildcard notebooks/supplement/*.ipynb))
+web := $(patsubst notebooks/%.ipynb,$(built)/html/%.html,$(chapters))
 executed = $(patsubst notebooks/%,$(built)/executed/%,$(1))
 typeset = $(patsubst notebooks/%.ipynb,$(built)/chapters/%.typ,$(1))
 
 # What a notebook may import, and what turns it, executed, into pages.
-typesetting := $(filter-out %execute.py %lock.py %strip.py %watch.py,$(wildcard typeset/*.*))
+typesetting := $(filter-out %execute.py %lock.py %strip.py %watch.py %web.py,$(wildcard typeset/*.*))
 imported := typeset/execute.py $(wildcard report/*.* playground/*.py helpers/*.py \
   helpers/backstage/*.py data/*.py engine/*.py)
 
@@ -224,6 +228,10 @@ $(built)/executed/%.ipynb: notebooks/%.ipynb $(VENV)/.installed $(imported) buil
 
 $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
 	@$(python) -m nbconvert --log-level=ERROR --to typeset.exporter.TypstExporter \
+	  --output-dir $(@D) $<
+
+$(built)/html/%.html: $(built)/executed/%.ipynb typeset/web.py
+	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.web.Page \
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.

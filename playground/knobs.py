@@ -51,6 +51,15 @@ def column():
     return w.VBox(found, layout={"overflow": "visible"})
 
 
+def connect(configure, reset):
+    """Call configure(name=value) when a live knob is turned, and reset() for others."""
+    for name, knob in KNOBS.items():
+        if name in LIVE:
+            knob.observe(lambda _, n=name, k=knob: configure(**{n: k.value}), "value")
+        else:
+            knob.observe(lambda _: reset(), "value")
+
+
 def read():
     """Return the settings; raises ValueError for points that are none."""
     found = {name: knob.value for name, knob in KNOBS.items()}

@@ -239,3 +239,33 @@ def test_opening_and_saving_in_jupyterlab_changes_nothing(tmp_path):
 
     asyncio.run(open_and_save())
     assert path.read_text("utf-8") == before
+
+
+# What a reader finds ------------------------------------------------------------------
+
+PLAYGROUND = ROOT / "notebooks" / "playground.ipynb"
+
+
+@pytest.mark.parametrize("path", [*CHAPTERS, *EXTRA, PLAYGROUND], ids=lambda p: p.stem)
+def test_without_the_project_the_first_cell_says_what_is_missing(path, monkeypatch):
+    cells = nbformat.read(path, as_version=4).cells
+    first = next(cell.source for cell in cells if cell.cell_type == "code")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="get all of it, and open the note"):
+        exec(first, {})
+
+
+@pytest.mark.parametrize("name", ["2_sgd", "5_five_architectures", "6_200_samples"])
+def test_one_network_is_looked_at_before_the_long_run(name):
+    """It is seen in JupyterLab only: what it shows depends on the machine's speed."""
+    cells = NOTEBOOKS[f"{name}.ipynb"].cells
+    (look,) = (n for n, cell in enumerate(cells) if cell.id == "look")
+    assert "watch" in cells[look].source
+    assert "Live(one)" in cells[look].source
+    assert all("remove-cell" in cells[n].metadata.tags for n in (look - 1, look))
+    long = [
+        n
+        for n, cell in enumerate(cells)
+        if re.search(r"run_(all|tries)\(", cell.source)
+    ]
+    assert look < min(long)
