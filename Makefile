@@ -52,7 +52,7 @@ supplement:  ## go on to supplement.pdf (3 min more; QUICK=1: 1 min)
 all:  ## both documents (7 min)
 	+@$(build) $(report) $(supplement)
 
-html:  ## the chapters as pages for screens, in build/html (as the report)
+html:  ## the chapters as pages for screens, in build/html (4 min, after a report 10 s)
 	+@$(build) $(web)
 
 test:  ## run the tests (3 min)
@@ -231,7 +231,7 @@ $(built)/chapters/%.typ: $(built)/executed/%.ipynb $(typesetting)
 	  --output-dir $(@D) $<
 
 $(built)/html/%.html: $(built)/executed/%.ipynb typeset/web.py
-	@$(bin)/jupyter nbconvert --log-level=ERROR --to typeset.web.Page \
+	@$(python) -m nbconvert --log-level=ERROR --to typeset.web.Page \
 	  --output-dir $(@D) $<
 
 # The longest notebook comes first, so that the others run beside it.
