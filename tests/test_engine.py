@@ -321,6 +321,19 @@ def test_samples_and_orders_are_shared_by_the_replicas_that_have_none_of_their_o
     assert programs([x], X, X, order[::-1] - 4).tolist() == [[6, 12, 18]]
 
 
+def test_samples_that_overflow_are_tried_without_a_warning():
+    """Warnings are errors here, and what overflows alike is no difference."""
+
+    def grow(x, X, C):
+        x += (X * X).sum(axis=-1) * 1e4
+        return (x.sum(),)
+
+    X = np.full((1, 4), 1e18, F)
+    (found,), totals = performed(grow, X, X, np.zeros(1, F))
+    assert np.isinf(found).all()
+    assert np.isinf(totals).all()
+
+
 # What the machine does not know ---------------------------------------------------
 
 
