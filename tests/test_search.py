@@ -172,3 +172,28 @@ def test_every_try_meets_every_seed_and_the_records_find_their_places(blobs):
         expected = search.choose(tries, losses, accuracies)
         chosen = search.choose_from(tries, found.values(), name)
         pd.testing.assert_frame_equal(chosen.tries, expected.tries)
+
+
+@pytest.mark.parametrize(("size", "rate"), [(50, 0.01), (250, 0.02)])
+def test_a_batch_size_is_chosen_with_the_rate(size, rate):
+    """The largest rate ruins a seed with each batch size."""
+    rates, results = [0.01, 0.02, 0.1, 1.0], {}
+    for one in (50, 250):
+        losses, accuracies = np.full((4, 2), 0.5), np.full((4, 2), 0.9)
+        losses[3, 1], accuracies[3, 1] = 0.9, 0.2
+        losses[rates.index(rate)] -= 0.2 * (one == size)
+        found = {"validation_loss": losses, "train_accuracy": accuracies}
+        results[one] = SimpleNamespace(final=found.get)
+    tries = [(one, 0.0) for one in rates]
+    choice, found = search.choose_batch_size(tries, results)
+    assert (choice.learning_rate, found, choice.edge) == (rate, size, 0.1)
+    assert len(choice.tries) == 8
+    with pytest.raises(ValueError, match=r"^A: no learning rate tried leaves a factor"):
+        search.choose_batch_size(
+            tries[2:], {n: cut(r) for n, r in results.items()}, "A"
+        )
+
+
+def cut(result):
+    """Return the result of the last two tries."""
+    return SimpleNamespace(final=lambda name: result.final(name)[2:])

@@ -131,6 +131,21 @@ def choose_from(tries, results, loss="validation_loss"):
     return choose(tries, losses, accuracies).with_margin(", ".join(without))
 
 
+def choose_batch_size(tries, results, name=""):
+    """Choose among the tries and the batch sizes of {size: Result}; return both.
+
+    The replicas of a Result are a try and seed each. The tries of the Choice come batch
+    size by batch size. Raises ValueError if none leaves the margin.
+    """
+    pairs, sizes = [*tries] * len(results), np.repeat([*results], len(tries))
+    losses, accuracies = (
+        np.reshape([one.final(part) for one in results.values()], (1, len(pairs), -1))
+        for part in ("validation_loss", "train_accuracy")
+    )
+    choice = choose(pairs, losses, accuracies, sizes).with_margin(name)
+    return choice, int(sizes[choice.tries["chosen"].argmax()])
+
+
 def choose(pairs, losses, accuracies, batch_sizes=0):
     """Choose among `pairs` of a learning rate and a momentum; return the Choice.
 
