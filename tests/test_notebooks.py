@@ -5,6 +5,7 @@ import asyncio
 import platform
 import re
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import nbformat
 import nbformat.v4 as nbf
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from nbformat.sign import NotebookNotary
 
 from playground import lab
 from report import claims
@@ -229,7 +231,8 @@ def test_opening_and_saving_in_jupyterlab_changes_nothing(tmp_path):
     path = tmp_path / "x.ipynb"
     path.write_text(CHAPTERS[0].read_text("utf-8"), "utf-8")
     before = path.read_text("utf-8")
-    contents = lab.Contents(root_dir=str(tmp_path))
+    notary = NotebookNotary(data_dir=str(tmp_path))
+    contents = lab.Contents(root_dir=str(tmp_path), notary=notary)
 
     async def open_and_save():
         model = await contents.get("x.ipynb")
@@ -237,7 +240,8 @@ def test_opening_and_saving_in_jupyterlab_changes_nothing(tmp_path):
         assert language["version"] == platform.python_version()
         await contents.save(model, "x.ipynb")
 
-    asyncio.run(open_and_save())
+    with closing(notary.store):
+        asyncio.run(open_and_save())
     assert path.read_text("utf-8") == before
 
 
