@@ -419,7 +419,8 @@ def test_long_tables_break_and_repeat_their_head(pages):
 
 
 def test_the_same_chapters_give_the_same_bytes(folder, tmp_path):
-    compile_report(tmp_path / "again.pdf", chapters(folder))
+    pages = compile_report(tmp_path / "again.pdf", chapters(folder))
+    assert pages == len(PdfReader(tmp_path / "again.pdf").pages)
     again = (tmp_path / "again.pdf").read_bytes()
     assert again == (folder / "report.pdf").read_bytes()
 
