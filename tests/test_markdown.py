@@ -97,6 +97,11 @@ def chapter(*sources, name="1_x", folder="", **attachments):
             "augment: #(vline: (0,1,), hline: (0,1,2,), ",
         ),
         (r"$\left[\begin{array}{c|c}1&2\end{array}\right]$", "vline: (1,)"),
+        (r"$\begin{array}{c}1\\ \hline\end{array}$", "hline: (1,), stroke: 0.5pt), 1)"),
+        (
+            r"$$a &= \begin{cases}1&x\end{cases}\label{p}\\&= d\label{q}$$",
+            'cases(delim: "{", 1 & quad x) $.body) <p>',
+        ),
         (
             r"\begin{align}a &= b\label{p}\\c &= d\label{q}\end{align}",
             "<q>",

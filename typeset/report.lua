@@ -239,6 +239,11 @@ local function ruled(tex)
       text = ""
     elseif name == "end" and array then
       open:remove()
+      local last = #out
+      while last > 0 and array.place and not out[last]:match("%S") do last = last - 1 end
+      if array.place and tex:sub(at, start - 1):match("^%s*$") then -- no row is begun
+        out[last] = out[last]:gsub("\\\\$", "")
+      end
       if array.place and #array.rows + #array.columns > 0 then
         out[array.place] = ("\\text{rules:%s;%s}"):format(
           table.concat(array.columns, ","), table.concat(array.rows, ",")) .. out[array.place]
@@ -275,27 +280,30 @@ local function labelled(name)
   return "<" .. (name == "" and "_" or name:gsub("[^%w_:.-]", "_")) .. ">"
 end
 
--- The lines of a formula, split at each \\ that stands in no environment and no braces.
-local function lines(tex)
+-- The parts of a formula between marks, \\ or &, in no environment and no braces.
+local function parts(tex, mark)
   local found, at, from, depth = pandoc.List(), 1, 1, 0
   while true do
-    local start, stop, what = tex:find("([\\{}][\\{}]?)", at)
+    local start, stop = tex:find("[\\{}&]", at)
     if not start then return found .. {tex:sub(from)} end
-    if what:sub(1, 1) ~= "\\" then
-      stop, depth = start, depth + (what:sub(1, 1) == "{" and 1 or -1)
-    elseif what == "\\\\" and depth == 0 then
+    local sign = tex:sub(start, start)
+    if sign == "\\" then
+      stop = start + 1
+      sign = tex:sub(start, stop)
+    end
+    if sign == mark and depth == 0 then
       found:insert(tex:sub(from, start - 1))
       from = stop + 1
-    elseif tex:find("^\\begin", start) then
+    elseif sign == "{" or tex:find("^\\begin%f[%A]", start) then
       depth = depth + 1
-    elseif tex:find("^\\end", start) then
+    elseif sign == "}" or tex:find("^\\end%f[%A]", start) then
       depth = depth - 1
     end
     at = stop + 1
   end
 end
 
-local function equation(source, tex, display, label, tag)
+local function equation(source, tex, display, label, tag, left)
   local bar = tex:find("{vmatrix}", 1, true) and '"|"' or '"‖"'
   local math = pandoc.Math(display and "DisplayMath" or "InlineMath",
     mend(stacked(ruled(tex)), before))
@@ -310,13 +318,17 @@ local function equation(source, tex, display, label, tag)
     if tag then how = how .. ", numbering: _ => " .. quote(tag) end
     if not tag and not label then how = how .. ", numbering: none" end
   end
-  return ("#math.equation(%s, %s.body)%s"):format(
-    how, body, label and " " .. labelled(label) or ";")
+  return ("#math.equation(%s, %s%s.body)%s"):format(
+    how, left or "", body, label and " " .. labelled(label) or ";")
 end
 
-local ALIGNED = "#[#show math.equation.where(block: true): set align(left)\n#grid("
-  .. "columns: (auto, 1fr), align: (right + horizon, left + horizon), "
-  .. "column-gutter: 0.28em, row-gutter: 0.9em, %s)];"
+local ALIGNED = [[#context {
+  let lefts = (%s,)
+  let wide = calc.max(..lefts.map(it => measure(it).width))
+  let lead(i) = box(width: wide, align(right, lefts.at(i)))
+  show math.equation.where(block: true): set align(left)
+  [%s]
+};]]
 
 local function formula(kind, source)
   local name = source:match("^%s*\\e?q?ref%s*{(.-)}%s*$")
@@ -329,19 +341,21 @@ local function formula(kind, source)
   if #labels < 2 and #tags < 2 then
     return raw_inline(equation(source, bare, display, labels[1], tags[1]))
   end
-  -- Each line has a number of its own, and they stand below each other's &.
-  local cells = pandoc.List()
-  for _, line in ipairs(lines(tex:gsub("^%s*\\begin%s*%b{}", ""):gsub("\\end%s*%b{}%s*$", ""))) do
+  -- Each line has a number of its own; what stands before its & is as wide as others'.
+  local lefts, set = pandoc.List(), pandoc.List()
+  for _, line in ipairs(parts(tex:gsub("^%s*\\begin%s*%b{}", ""):gsub("\\end%s*%b{}%s*$", ""), "\\\\")) do
     bare, labels, tags = numbers(line)
     if #labels > 1 or #tags > 1 then fail("a line with several labels or tags") end
-    local left, right = bare:match("^(.-)%f[&]&(.*)$")
-    left, right = left or "", (right or bare):gsub("([^\\])&", "%1\\quad ")
+    local columns = parts(bare, "&")
+    local left = #columns > 1 and columns:remove(1) or ""
+    local right = table.concat(columns, "\\quad ")
     if left:match("%S") or right:match("%S") then
-      left = left:match("%S") and equation(left, "\\displaystyle " .. left) or ""
-      cells:insert(("[%s], [%s]"):format(left, equation(right, right, true, labels[1], tags[1])))
+      lefts:insert("[" .. (left:match("%S") and equation(left, left) or "") .. "]")
+      set:insert(equation(line, right:match("%S") and right or "{}", true, labels[1], tags[1],
+        ("lead(%d) + "):format(#lefts - 1)))
     end
   end
-  return raw_inline(ALIGNED:format(table.concat(cells, ", ")))
+  return raw_inline(ALIGNED:format(table.concat(lefts, ", "), table.concat(set, "\n")))
 end
 
 -- Inlines and blocks wherever they stand ------------------------------------------
