@@ -30,6 +30,7 @@ class Page(HTMLExporter):
         how |= {"remove_input_tags": {"folded"}}
         how |= {"remove_all_outputs_tags": {"hide-output"}}
         config = Config({"TagRemovePreprocessor": how})
+        config.HTMLExporter.require_js_url = config.HTMLExporter.jquery_url = ""
         config.merge(super().default_config)
         return config
 
