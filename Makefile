@@ -95,7 +95,7 @@ fuzz:  ## compose ten thousand layers, train each by the engine and by NumPy (20
 	$(call setup,$(VENV)/.installed-tests)
 	@EXAMPLES=10000 $(python) -m pytest tests/test_fuzz.py --capture=no
 
-mutation:  ## break each line in every way, count what the tests see (10 min)
+mutation:  ## break each line in every way, count what the tests see (25 min)
 	$(call setup,$(VENV)/.installed-mutation)
 	@rm -rf mutants
 	@OMP_NUM_THREADS=1 $(python) -m mutmut run --max-children 2

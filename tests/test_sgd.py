@@ -169,6 +169,29 @@ def test_whatever_has_parameters_and_a_gradient_can_be_trained(blobs):
     assert slope.parameters.tolist() == [0.5]
 
 
+def test_single_precision_is_trained_by_the_engine(blobs, monkeypatch):
+    data, network = blobs(), Network([HiddenLayer(2, 4), OutputLayer(4, 3)], 0)
+    epoch = sgd.prepare_epoch(network, sgd.SGD(0.1), data.Yt, data.Ct, 64)
+    before = network.parameters.copy()
+    monkeypatch.setattr(Network, "gradient", None)
+    epoch(data.Yt, data.Ct, np.random.default_rng(0), 1.0)
+    assert (network.parameters != before).any()
+
+
+def test_the_default_is_sgd_at_a_tenth_and_a_watch_is_told_of_the_network(blobs):
+    plain, network, seen = softmax()[0], softmax()[0], []
+
+    def watch(epoch, epochs, row, network):
+        seen.append((epoch, epochs, row["train_loss"], network.parameters.copy()))
+
+    history = sgd.train(plain, blobs(), rng=3, epochs=2, progress=False, watch=watch)
+    sgd.train(network, blobs(), sgd.SGD(0.1), rng=3, epochs=2, progress=False)
+    np.testing.assert_array_equal(plain.parameters, network.parameters)
+    assert [told[:2] for told in seen] == [(1, 2), (2, 2)]
+    assert [told[2] for told in seen] == history["train_loss"][1:].tolist()
+    np.testing.assert_array_equal(seen[-1][3], network.parameters)
+
+
 def test_history_starts_with_the_untrained_network(blobs):
     data, (network, rng) = blobs(), softmax()
     before = network.with_parameters(network.parameters.copy())
