@@ -216,7 +216,7 @@ $(if $(filter-out $(wildcard $(handed)),$(handed)),$(shell rm -f $(giving)))
 $(shell $(PYTHON) typeset/lost.py $(built))
 
 # Data counts by content: a file that is moved into data/ keeps an old date.
-$(shell mkdir -p build; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
+$(shell mkdir -p build/settings; cksum data/*.mat data/*.csv >build/data.new 2>&1; \
   cmp -s build/data.new build/data.sum || mv build/data.new build/data.sum)
 endif
 
