@@ -65,3 +65,6 @@ def test_the_chapters_have_no_broken_links():
     for page, _, place in (link.partition("#") for link in links):
         assert not place or f'<a id="{place}"></a>' in pages[page], (page, place)
     assert not any(re.search(r"(Figure|Table) <code>", p) for p in pages.values())
+    for name, page in pages.items():
+        assert page.count("<math") > 3, name
+        assert "$$" not in page, name

@@ -1,20 +1,24 @@
 """A chapter as a page for screens: nbconvert's own HTML of an executed notebook.
 
 Figures and tables have the numbers that they have in the PDF, and links lead to them,
-also from one page to another. Every page begins with links to all of them.
+also from one page to another. Every page begins with links to all of them. Formulas are
+MathML, which browsers set themselves, with no network.
 """
 
 import re
 from pathlib import Path
 
 import nbformat
+import pypandoc
 from nbconvert.exporters import HTMLExporter
 from nbformat.v4 import new_markdown_cell
 from traitlets.config import Config
 
 from report.files import ROOT
+from typeset.markdown import protect
 
 CAPTION = re.compile(r"^\*\*(Figure|Table) `(\w+)`\.\*\*", re.MULTILINE)
+FORMULA = re.compile(r"`([0-9a-f]+)`\{=(math|display)\}")  # by protect
 REFERENCE = re.compile(r"\b(Figure|Table)\s`(\w+)`")
 
 
@@ -39,7 +43,7 @@ class Page(HTMLExporter):
         numbers, titles = survey(sorted(self.folder.glob("[0-9]*.ipynb")))
         for cell in nb.cells:
             if cell.cell_type == "markdown":
-                cell.source = link(cell.source, numbers)
+                cell.source = formulas(link(cell.source, numbers))
             elif cell.metadata.get("jupyter", {}).get("source_hidden"):
                 cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "folded"]
         ways = " · ".join(f"[{title}]({stem}.html)" for stem, title in titles.items())
@@ -72,3 +76,23 @@ def link(text, numbers):
         return f"[{number}]({page}.html#{found[2]})"
 
     return REFERENCE.sub(reference, CAPTION.sub(caption, text))
+
+
+def formulas(text):
+    """Return Markdown with MathML in the place of its formulas."""
+    text = protect(text)
+    found = dict.fromkeys(FORMULA.findall(text))
+    if not found:
+        return text
+    sources = [
+        f"$${tex}$$" if kind == "display" else f"${tex.strip()}$"
+        for tex, kind in ((bytes.fromhex(code).decode(), kind) for code, kind in found)
+    ]
+    made = pypandoc.convert_text(
+        "\n\n".join(sources), "html", "markdown", ["--mathml", "--wrap=none"]
+    )
+    made = re.sub(r"<annotation.*?</annotation>", "", made, flags=re.DOTALL)
+    pictures = re.findall(r"<math.*?</math>", made, re.DOTALL)
+    for key, picture in zip(found, pictures, strict=True):
+        found[key] = " ".join(picture.split())
+    return FORMULA.sub(lambda at: found[at[1], at[2]], text)
