@@ -67,4 +67,4 @@ def test_the_chapters_have_no_broken_links():
     assert not any(re.search(r"(Figure|Table) <code>", p) for p in pages.values())
     for name, page in pages.items():
         assert page.count("<math") > 3, name
-        assert "$$" not in page, name
+        assert "$$" not in re.sub(r"<script.*?</script>", "", page, flags=re.S), name

@@ -44,7 +44,11 @@ class Page(HTMLExporter):
         for cell in nb.cells:
             if cell.cell_type == "markdown":
                 cell.source = formulas(link(cell.source, numbers))
-            elif cell.metadata.get("jupyter", {}).get("source_hidden"):
+            for output in cell.get("outputs", ()):
+                if "text/markdown" in output.get("data", {}):
+                    said = output.data["text/markdown"]
+                    output.data["text/markdown"] = formulas(said)
+            if cell.get("metadata", {}).get("jupyter", {}).get("source_hidden"):
                 cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "folded"]
         ways = " · ".join(f"[{title}]({stem}.html)" for stem, title in titles.items())
         nb.cells.insert(0, new_markdown_cell(ways))
