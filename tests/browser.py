@@ -4,7 +4,8 @@
 each, runs all cells, saves, exports to HTML, and on the playground presses the buttons;
 in chapter 2 it does what students do besides. Fails on any error, warning, red output
 or pop-up, on a file that differs in more than outputs, and on a widget that is dead in
-it. Screenshots, in light and dark, are left in build/browser/. `ONLY=playground,2_sgd`
+it. Then it reads the pages of `make html`: no link is broken, no picture missing.
+Screenshots, in light and dark, are left in build/browser/. `ONLY=playground,2_sgd`
 chooses notebooks.
 """
 
@@ -74,6 +75,10 @@ ACTS = {  # on the playground: what is done, and what is then said
     "copied": (PRESS.format("Copy"), ""),
     "reset": (PRESS.format("Reset"), ""),
 }
+LINKS = """[...document.querySelectorAll('a[href*=".html"]')]
+  .map(one => one.getAttribute('href')).filter(name => !name.includes('://'))"""
+LOST = """[[...document.images].filter(one => one.complete && !one.naturalWidth).length]
+  .filter(count => count)"""
 # Milliseconds from Train to the first new picture and from Pause to the last one, and
 # new pictures a second between them.
 TIMES = f"""(async () => {{
@@ -260,6 +265,25 @@ def play(page):
     return found + json.loads(page.evaluate(FAULTS))
 
 
+def read(page):
+    """Open the chapters as pages; return broken links and missing pictures."""
+    subprocess.run(["make", "html", "QUICK=1"], cwd=ROOT, check=True)
+    paths, found = sorted((ROOT / "build" / "quick" / "html").glob("*.html")), []
+    texts = {path.name: path.read_text("utf-8") for path in paths}
+    for path in paths:
+        page.call("Page.navigate", url=path.as_uri())
+        page.wait("document.body !== null && document.readyState != 'loading'")
+        page.shoot(f"{path.stem}-html")
+        for link in page.evaluate(LINKS):
+            name, _, place = link.partition("#")
+            if f'id="{place}"' not in texts.get(name, "") and (
+                place or name not in texts
+            ):
+                found.append(f"{path.name}: a link to {link} is broken")
+        found += [f"{path.name}: {n} pictures are missing" for n in page.evaluate(LOST)]
+    return found
+
+
 def copied(folder):
     """Return chapters and playground of a copy of the notebooks, or those of ONLY."""
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
@@ -327,6 +351,7 @@ def main():
                 page.evaluate(f"{BAR} && {BAR}.scrollIntoView(), true")
                 page.shoot(f"{path.stem}-dark")
                 dress(page, "JupyterLab Light")
+            found += read(page)
         finally:
             for process in reversed(running):
                 os.killpg(process.pid, signal.SIGTERM)
