@@ -106,6 +106,11 @@ def test_nothing_is_installed_or_run_that_could_be_another_tomorrow():
         assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in used)
 
 
+def test_line_ends_are_the_same_on_every_system():
+    """Make and the shell cannot read those of Windows, which git writes if asked to."""
+    assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text("utf-8")
+
+
 STAND_IN = """#!{python}
 import sys, time
 from pathlib import Path
