@@ -171,3 +171,10 @@ def test_numbers_of_lines_can_both_be_referred_to(tmp_path):
     lines = rf"\begin{{align}}a&=b\label{{p}}\\c&={cases}\label{{q}}\end{{align}}"
     out = printed(tmp_path, [text(lines), text("$\\eqref{p}$ then $\\eqref{q}$")])
     assert "(1.1) then (1.2)" in out
+
+
+def test_typst_finds_nothing_but_what_it_is_handed(tmp_path, secret):
+    for path in (secret, f"../{secret.parent.name}/{secret.name}"):
+        (tmp_path / "1_x.typ").write_text(f'#let authors = ()\n#read("{path}")')
+        with pytest.raises(SystemExit, match="not written: 1_x"):
+            compile_report(tmp_path / "r.pdf", [tmp_path / "1_x.typ"])
