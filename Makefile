@@ -148,7 +148,7 @@ lock:  ## resolve the requirements into lock files again (10 s)
 
 install = $(python) -m pip --disable-pip-version-check install --quiet
 offline = { echo "make: packages could not be installed: is the package index within \
-	reach? (pip's own words are above)" >&2; exit 1; }
+	reach, and room on the disk? (pip's own words are above)" >&2; exit 1; }
 
 with_python = command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): \
 	install Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; };
@@ -210,6 +210,8 @@ $(call executed,$(extra)): $(call executed,$(chapters))
 handed := $(addprefix $(figures)/,five_seeds.csv)
 
 ifdef inner
+$(if $(shell mkdir -p build 2>/dev/null && [ -w build ] || echo no),$(error $(CURDIR)/build \
+  cannot be written: build in a copy of this folder that is yours))
 strange := $(shell ls notebooks notebooks/supplement | grep '[^A-Za-z0-9._/:-]')
 $(if $(strange),$(error notebooks: rename $(strange): letters, digits, ., _ and - only))
 $(if $(filter-out $(wildcard $(handed)),$(handed)),$(shell rm -f $(giving)))

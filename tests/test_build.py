@@ -199,6 +199,14 @@ def test_an_environment_that_make_has_not_made_is_left_alone(copy, tmp_path, lin
     assert (theirs / "precious").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(copy):
+    (copy / "build").write_text("a file")
+    printed, _ = started(copy, "report").communicate()
+    assert f"{copy}/build cannot be written: build in a copy" in printed
+    assert "mkdir" not in printed
+    assert executed(copy) == []
+
+
 PYTHON = """#!/bin/sh
 case "$*" in
   "-m venv "*) mkdir .venv/bin && cp "$0" .venv/bin/python ;;
