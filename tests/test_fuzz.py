@@ -237,7 +237,7 @@ class Composed(Layer):
         self.shapes = {"W": (width, width), "b": (width, 1)}
         self.steps, self.own = (forward, backward), own
         self.rng, self.calls, self.sign = np.random.default_rng(1), 0, 1
-        self.mean, self.kept, self.numbers = F(0), [], itertools.count()
+        self.mean, self.kept, self.numbers = F(0), [], iter(range(10**9))
 
     def forward(self, x, W, b):
         z = W @ x + b
