@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import binomtest, t
 
 from report.results import ERRORS, LIMITS, Output, error_text, typeset
 
@@ -137,6 +137,18 @@ def below(low, high, limit):
     if high <= limit or low > limit:
         return bool(high <= limit)
     return None
+
+
+def outnumbers(wins, pairs, comparisons=1):
+    """Return whether wins outnumber losses of paired seeds by more than chance.
+
+    A two-sided sign test, one of k `comparisons`: it asks nothing of the differences
+    but their signs, so that a training which fails counts as one lost pair. None where
+    chance could do the same.
+    """
+    if binomtest(wins, pairs).pvalue > (1 - CONFIDENCE) / comparisons:
+        return None
+    return 2 * wins > pairs
 
 
 def spreads(values):

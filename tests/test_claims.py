@@ -28,6 +28,22 @@ def rng():
 
 @COMPARISONS
 @pytest.mark.parametrize("n", [2, 3, 30])
+@pytest.mark.parametrize(
+    ("wins", "comparisons", "holds"),
+    [
+        (10, 3, True),
+        (9, 1, True),
+        (9, 3, None),
+        (5, 1, None),
+        (1, 1, False),
+        (0, 3, False),
+    ],
+)
+def test_signs_decide_where_chance_would_not_do_the_same(wins, comparisons, holds):
+    """2 (1 + 10) / 2¹⁰ = 0.021 for nine of ten, 2 / 2¹⁰ = 0.002 for all."""
+    assert claims.outnumbers(wins, 10, comparisons) is holds
+
+
 def test_an_interval_is_students(rng, n, k):
     values = rng.normal(3, 2, n)
     expected = stats.t.interval(1 - 0.05 / k, n - 1, values.mean(), stats.sem(values))

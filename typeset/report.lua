@@ -678,9 +678,12 @@ local function captioned(blocks, name, caption)
   return blocks
 end
 
+local function has_tag(div, tag)
+  return (div.attributes.tags or ""):find('"' .. tag .. '"', 1, true)
+end
+
 local function code_cell(div, caption)
-  local tags = div.attributes.tags or ""
-  local function tagged(tag) return tags:find('"' .. tag .. '"', 1, true) end
+  local function tagged(tag) return has_tag(div, tag) end
   if tagged("remove-cell") then return {} end
   local source, shown, named = div.content[1].text, pandoc.List(), false
   local hidden = tagged("hide-input")
@@ -774,7 +777,7 @@ function Pandoc(doc)
   end
   local texts, captions = {}, {}
   for i, div in ipairs(doc.blocks) do
-    if div.classes:includes("markdown") then
+    if div.classes:includes("markdown") and not has_tag(div, "remove-cell") then
       in_cell(i, function()
         texts[i] = read(div.content[1] and div.content[1].text or "")
         captions[i] = caption_of(texts[i])
