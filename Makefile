@@ -13,9 +13,10 @@ unexport PROJECT
 else
 export PROJECT := $(CURDIR)
 endif
-# A user's own settings are for his JupyterLab: builds and tests have theirs.
+# A user's own settings are for his JupyterLab, which `browser` starts as he does: builds
+# and tests have theirs.
 unexport PYTHONPATH PYTHONSTARTUP PYTHONHOME
-ifeq ($(filter lab,$(MAKECMDGOALS)),)
+ifeq ($(filter lab browser,$(MAKECMDGOALS)),)
 unexport MPLBACKEND MATPLOTLIBRC
 export JUPYTER_NO_CONFIG := 1
 export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/settings/runtime

@@ -40,7 +40,7 @@ KNOBS = {name: one for group in GROUPS.values() for name, one in group.items()}
 LIVE = tuple(GROUPS["training"])  # these may change while it trains
 for name, knob in KNOBS.items():
     knob.description = knob.description or name
-    knob.layout, knob.style.description_width = w.Layout(**LOOK), "74px"
+    knob.layout, knob.style.description_width = w.Layout(**LOOK), "82px"
 
 
 def column():
