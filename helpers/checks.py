@@ -16,7 +16,7 @@ from helpers.backstage.contracts import (
     require_layer,
     require_samples,
 )
-from helpers.backstage.rehearsal import Strict
+from helpers.backstage.rehearsal import Strict, advice
 from helpers.network import join
 from helpers.thresholds import (
     ALIKE,
@@ -39,6 +39,7 @@ from helpers.thresholds import (
 
 DIRECTIONS = 4  # one alone may lie across the gradient, or where the curvature is zero
 SMALL = f"f is below {ROUNDING:.0e} around x, where rounding hides it: scale f"
+LARGEST = 1e150  # of f: norms square it
 NO_STEP = "no step clears both the kinks of f and the rounding noise: move x"
 AT_KINK = "x lies at a kink of f, where it has no derivative: move x, and "
 AT_KINK += "analytic=False is meant"
@@ -72,7 +73,7 @@ def perturb(f, x, D, steps):
     try:
         values = f(stack)
     except ValueError as error:
-        raise ValueError(f"{rule}fails with “{error}”") from error
+        raise ValueError(f"{rule}fails with “{error}”{advice(error)}") from error
     expected = (*stack.shape[:2], *np.shape(f(x)))
     if np.shape(values) != expected:
         raise ValueError(f"{rule}returned {np.shape(values)}, not {expected}")
@@ -87,6 +88,8 @@ def reason_to_refuse(f, x):
     parts = np.stack([f(x - h), f(x + h)])
     if not (np.isfinite(value).all() and np.isfinite(parts).all()):
         return f"f is not finite between x − {h} and x + {h}: move x"
+    if max(np.max(abs(value)), np.max(abs(parts))) > LARGEST:
+        return f"f is above {LARGEST:.0e} around x, where squares overflow: scale f"
     if relative_error(value, f(x)) > SAME:
         return RANDOM
     if 0 < max(np.linalg.norm(value), np.linalg.norm(parts)) < ROUNDING:
@@ -240,6 +243,7 @@ def gradient_test(f, x, gradient, rng, analytic=True):
 
 def jacobian_test(f, x, jvp, vjp, value, rng, analytic=True):
     """Test jvp(d) = J d against f, then vjp(u) = Jᵀu against J; `value` is f(x)."""
+    x, rng = real_numbers("x", x).astype(float), np.random.default_rng(rng)
     if reason := reason_to_refuse(f, x):
         return [Check("Jacobian", "refused", reason=reason)]
     tests = derivative_tests(f, x, jvp, rng, "Jacobian", analytic)

@@ -34,7 +34,8 @@ class Dataset:
     def __post_init__(self):
         """Make arrays of finite floats, and compare their sizes."""
         for part in ("Yt", "Ct", "Yv", "Cv"):
-            array = real_numbers(f"{self.name}: {part}", getattr(self, part))
+            array = from_objects(getattr(self, part))
+            array = real_numbers(f"{self.name}: {part}", array)
             vars(self)[part] = array  # the rest is frozen
         for y, c in ((self.Yt, self.Ct), (self.Yv, self.Cv)):
             fits = y.ndim > 1 < c.ndim and y.shape[-1] == c.shape[-1]
@@ -84,6 +85,19 @@ class Dataset:
         }
 
 
+def from_objects(x):
+    """Return objects, as of a frame with gaps, as floats if they can: a gap is NaN."""
+    x = x.toarray() if hasattr(x, "toarray") else x
+    try:
+        array = np.asanyarray(x)
+        if array.dtype != object or not array.ndim:
+            return array
+        frame = hasattr(x, "to_numpy")
+        return x.to_numpy(float, na_value=np.nan) if frame else array.astype(float)
+    except (TypeError, ValueError):
+        return x  # is refused by name
+
+
 def load(name, folder=DATA):
     """Read, check and standardise `folder/nameData.mat`.
 
@@ -123,6 +137,13 @@ def standardise(dataset):
         return dataset
     sd[spread == 0] = np.inf
     Yt, Yv = (np.float32((X - mean) / (sd * np.sqrt(len(Y)))) for X in (Y, dataset.Yv))
+    for row, (before, after) in enumerate(zip(Y, Yt, strict=True), start=1):
+        many, left = np.unique(before).size, np.unique(after).size
+        require(
+            2 * left >= many,
+            f"{dataset.name}: row {row} of Yt has {many} different values, of which "
+            f"float32 keeps {left} beside {max(before, key=abs):g}: is this a value?",
+        )
     return replace(dataset, Yt=Yt, Yv=Yv, standardised=True)
 
 

@@ -11,7 +11,12 @@ import math
 import numpy as np
 
 from helpers.backstage import compiled
-from helpers.backstage.contracts import require_length, require_network, takes_samples
+from helpers.backstage.contracts import (
+    generator,
+    require_length,
+    require_network,
+    takes_samples,
+)
 from helpers.losses import CrossEntropy, softmax
 
 
@@ -27,8 +32,7 @@ class Network:
     def __init__(self, layers, rng=None, *, dtype=np.float32, loss=None):
         """Draw the parameters from `rng`, a generator or seed; a list makes a stack."""
         self.loss = CrossEntropy() if loss is None else loss
-        self.layers = list(layers)
-        require_network(self.layers, self.loss)
+        self.layers = require_network(layers, self.loss, dtype)
         self.shapes = [shape for one in self.layers for shape in one.shapes.values()]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         if rng is not None:
@@ -38,9 +42,9 @@ class Network:
 
     def initial(self, rng):
         """Return fresh parameters (P,), or (R, P) for a list of R generators."""
-        if isinstance(rng, list):
+        if isinstance(rng, list) and rng:
             return np.stack([self.initial(one) for one in rng])
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         return join([block for layer in self.layers for block in layer.initial(rng)])
 
     @property

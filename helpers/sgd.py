@@ -12,6 +12,8 @@ import numpy as np
 
 from helpers.backstage import compiled
 from helpers.backstage.contracts import (
+    divergence,
+    generator,
     one_or_column,
     require_counts,
     require_functions,
@@ -162,9 +164,8 @@ def train(
     gradients do not fit its blocks.
     """
     require_counts(epochs=epochs, batch_size=batch_size, every=every)
-    require_functions(schedule=schedule, record=record)
-    draw = np.random.default_rng  # of a seed; a generator stays what it is
-    rng = [*map(draw, rng)] if isinstance(rng, list) else draw(rng)
+    require_functions(schedule=schedule, record=record, watch=watch or record)
+    rng = [*map(generator, rng)] if isinstance(rng, list) else generator(rng)
     optimizer = SGD(0.1) if optimizer is None else optimizer
     X, C = data.Yt, data.Ct  # some data are drawn anew whenever they are asked for
     if isinstance(network, Network):
@@ -185,6 +186,7 @@ def train(
                 take_steps(data.Yt, data.Ct, rng, factor)
                 if epoch % every == 0 or epoch == epochs:
                     row = record(network, data)
+                    require_record(row, frozen.shape, rows[0])
                     row = freeze(network, row, frozen, healthy, epoch, optimizer)
                     rows.append({"epoch": epoch} | row)
             for one in watches:
@@ -200,10 +202,7 @@ def freeze(network, row, frozen, healthy, epoch, optimizer):
     """
     frozen |= ~np.isfinite(sum(row.values()))
     if frozen.ndim == 0 and frozen:
-        raise DivergenceError(
-            f"the loss stopped being finite in epoch {epoch} with {optimizer}: try a "
-            "smaller learning rate or a decaying schedule"
-        )
+        raise DivergenceError(divergence(row, epoch, optimizer, network.parameters))
     network.parameters[frozen] = healthy[frozen]
     healthy[...] = network.parameters
     return {name: np.where(frozen, np.nan, value) for name, value in row.items()}

@@ -2,12 +2,14 @@
 
 import copy
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from helpers import checks, sgd
 from helpers.backstage.rehearsal import rehearse
@@ -52,6 +54,8 @@ SAMPLES = [  # part, what it is instead, at a place or as a whole; words
     ("Yt", lambda x: x.astype(object), None, r"^Yt holds object: give real numbers$"),
     ("Yt", lambda x: np.ma.masked_less(x, 0), None, r"^Yt has \d+ masked entries"),
     ("Yt", lambda x: x[:, :0], None, r"^Ct of shape .* Yt has 0 samples$"),
+    ("Yt", lambda x: x.view(np.matrix), None, r"^Yt is a matrix: give an array of N"),
+    ("Ct", csr_matrix, None, r"^Ct is a csr_matrix: give \.toarray\(\)$"),
     ("Yt", lambda x: x.T, None, r"^Yt of shape .*samples belong in columns, give X\.T"),
     (
         "Yv",
@@ -113,6 +117,15 @@ DATASETS = [
     ("Ct", lambda C: C.astype(int), None),
     ("Ct", lambda C: C.astype(bool), None),
     ("Yt", np.ma.masked_array, None),
+    ("Yt", lambda x: x.astype(object), None),
+    ("Yt", lambda x: [[Decimal(float(one)) for one in row] for row in x], None),
+    ("Yt", lambda x: pd.DataFrame(x).astype(object), None),
+    (
+        "Yt",
+        lambda x: pd.DataFrame(x).convert_dtypes().replace(x[1, 2], pd.NA),
+        r"^blobs: Yt must be finite: .* 1 of its entries, the first at \(1, 2\)$",
+    ),
+    ("Yt", lambda x: np.full(x.shape, "n/a", object), r"^blobs: Yt holds object: giv"),
     ("Yt", lambda x: x + np.nan, r"^blobs: Yt must be finite: .* 200 of its entries"),
     ("Yv", lambda x: x + 1j, r"^blobs: Yv holds complex64: give real numbers$"),
     ("Yv", lambda x: x[:, :0], r"^blobs: Yv of shape \(2, 0\) is empty: give samples$"),
@@ -182,6 +195,30 @@ def test_what_is_no_loss_is_named(loss):
         TypeError, match=r"^loss = .*: give an instance, such as .*\(\)$"
     ):
         Network([OutputLayer(3, 4)], 0, loss=loss)
+
+
+ONE_NETWORK = {"layers": [OutputLayer(3, 4)], "rng": 0}
+NO_RNG = ": give a generator or a seed, or a list of them for a stack$"
+ARGUMENTS_OF_NETWORKS = [
+    ({"layers": OutputLayer(3, 4)}, "layers = .*: give a list of layers$"),
+    ({"dtype": int}, "dtype = <class 'int'>: give np.float32 or float$"),
+    ({"dtype": complex}, "dtype = "),
+    ({"rng": (0, 1, 2)}, rf"rng = \(0, 1, 2\){NO_RNG}"),
+    ({"rng": range(3)}, rf"rng = range\(0, 3\){NO_RNG}"),
+    ({"rng": np.arange(3)}, rf"rng = array\(\[0, 1, 2\]\){NO_RNG}"),
+    ({"rng": []}, rf"rng = \[\]{NO_RNG}"),
+    ({"rng": [0, None]}, f"rng = None{NO_RNG}"),
+    ({"rng": 0.5}, f"rng = 0.5{NO_RNG}"),
+    ({"rng": -1}, f"rng = -1{NO_RNG}"),
+    ({"rng": True}, f"rng = True{NO_RNG}"),
+    ({"rng": "zero"}, f"rng = 'zero'{NO_RNG}"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), ARGUMENTS_OF_NETWORKS)
+def test_what_else_makes_no_network_is_named(arguments, words):
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        Network(**ONE_NETWORK | arguments)
 
 
 def certify(network, X, C):
@@ -269,6 +306,12 @@ LAYERS = [
     ),
     ({"shapes": {"W": 9}}, r"^block W of .*\(Mine\) has the shape 9: give \(rows, col"),
     ({"shapes": {"W": (1, 3, 3)}}, r"^block W of .* has the shape \(1, 3, 3\): give"),
+    ({"shapes": {"W": (3.0, 3)}}, r"^block W of .* has the shape \(3\.0, 3\): give"),
+    ({"shapes": {"W": (3, "3")}}, r"^block W of .* has the shape \(3, '3'\): give"),
+    ({"shapes": {"W": (-3, 3)}}, r"^block W of .* has the shape \(-3, 3\): give"),
+    ({"shapes": {"W": (3, 0)}}, r"^block W of .* has the shape \(3, 0\): give"),
+    ({"inputs": True}, r"^inputs of .*\(Mine\) = True: give a whole number"),
+    ({"forward": "W x"}, r"\(Mine\) has no forward$"),
 ]
 
 
@@ -299,6 +342,70 @@ def test_what_is_changed_in_place_says_what_to_write(blobs):
     said = r"forward pass of layer 1 \(Mine\) .* write z = z \+ b, not z \+= b: a stack"
     with pytest.raises(ValueError, match=said):
         sgd.train(network, data, rng=0)
+
+
+def wrong(what):
+    """Return a layer's passes of which one, without a name of its own, is no pass."""
+    return {
+        "y alone": {"forward": lambda self, x, W: W @ x},
+        "dx alone": {"backward": lambda self, kept, dy: kept[1].mT @ dy},
+        "y": {"forward": lambda self, x, W: (np.full_like(x, np.nan), (x, W))},
+        "dW": {
+            "backward": lambda self, k, dy: (k[1].mT @ dy, (np.full((3, 3), np.inf),))
+        },
+        "written": {"forward": written},
+    }[what]
+
+
+def written(self, x, W):
+    z = np.zeros((3, x.shape[-1]))
+    z[...] = W @ x
+    return z, (x, W)
+
+
+PASSES = [
+    ("y alone", 0, r"the forward pass of layer 1 \(Mine\) returns one ndarray: give"),
+    ("dx alone", 0, r"the backward pass of layer 1 \(Mine\) returns one ndarray: giv"),
+    ("y", 0, r"the output of layer 1 \(Mine\) is not finite for the first samples$"),
+    ("dW", 0, r"the gradient of W of layer 1 \(Mine\) is not finite for the first s"),
+    ("written", [0, 1], r"the forward pass of .* write z = z \+ b, not z \+= b: a sta"),
+]
+
+
+@pytest.mark.parametrize(("what", "seeds", "words"), PASSES)
+def test_a_pass_is_named_before_anything_is_trained(draw, what, seeds, words):
+    network = Network([layer(**wrong(what)), OutputLayer(3, 4)], seeds)
+    with pytest.raises(ValueError, match=f"^{words}"):
+        fit(network, *draw(m=16))
+
+
+def test_the_checks_say_what_to_write_for_a_stack():
+    with pytest.raises(ValueError, match=r"leading axes .* write z = z \+ b, not z"):
+        checks.layer_tests("mine", layer(forward=forward), np.ones((3, 8)), 0)
+
+
+def test_a_layer_that_is_not_finite_is_refused_by_its_tests_in_words():
+    nan = layer(**wrong("y"))
+    x, *_ = checks.layer_tests("mine", nan, np.ones((3, 8)), 0)
+    assert x.verdict == "refused"
+    assert "f is not finite" in x.reason
+
+
+def test_a_network_without_blocks_trains(blobs):
+    plain = {"shapes": {}, "forward": lambda self, x: (1 * x, None)}
+    plain |= {"inputs": 2, "outputs": 2, "backward": lambda self, k, dy: (dy, ())}
+    data = replace(blobs(), Ct=np.eye(2)[:, [0] * 100], Cv=np.eye(2)[:, [0] * 50])
+    history = sgd.train(
+        Network([layer(**plain)], 0), data, rng=0, epochs=1, progress=False
+    )
+    assert len(history["epoch"]) == 2
+
+
+def test_a_loss_that_comes_later_is_met_too(blobs):
+    network = Network([OutputLayer(2, 3)], 0)
+    network.loss = Summed()
+    with pytest.raises(ValueError, match=r"^the loss of some samples .* Summed must"):
+        sgd.train(network, blobs(), rng=0)
 
 
 @pytest.mark.parametrize("loss", [Summed(), SummedSquares()])
@@ -336,6 +443,11 @@ SETTINGS = [
         {"rng": [0, 1]},
         r"^rng is a list of 2 generators, but there is one network, no st",
     ),
+    ({"rng": (0, 1)}, rf"^rng = \(0, 1\){NO_RNG}"),
+    ({"rng": None}, f"^rng = None{NO_RNG}"),
+    ({"schedule": lambda t: 1e39}, r"^schedule\(0\) = 1e\+39: give a finite number$"),
+    ({"watch": 3}, "^watch = 3: give a function$"),
+    ({"epochs": True}, "^epochs = True: give a whole number, at least 1$"),
     ({"epochs": None}, r"^epochs = None: give a whole number, at least 1$"),
     ({"batch_size": 64.0}, r"^batch_size = 64\.0: give a whole number, at least 1$"),
     ({"schedule": 0.5}, r"^schedule = 0\.5: give a function$"),
@@ -349,6 +461,36 @@ def test_settings_are_refused_by_name(blobs, settings, words):
     settings = {"rng": 0, "epochs": 4, "progress": False} | settings
     with pytest.raises(ValueError, match=words):
         sgd.train(network, blobs(), **settings)
+
+
+LATER = [
+    (None, r"^record returned None: give a dictionary"),
+    ({"y": 1.0}, r"^record returned \['y'\], but \['epoch', 'x'\] before$"),
+    ({"x": None}, r"^record returned x = None: give a number"),
+    ({"x": np.ones(2)}, r"^record returned x = array.*give a number"),
+    ({"x": np.nan}, r"^x is nan in epoch 1, but no parameter is beyond \d.*not at the"),
+]
+
+
+@pytest.mark.parametrize(("later", "words"), LATER)
+def test_a_record_that_changes_is_named_and_the_rate_not_blamed(blobs, later, words):
+    rows = iter([{"x": 1.0}, later])
+    with pytest.raises((ValueError, ArithmeticError), match=words):
+        sgd.train(
+            Network([OutputLayer(2, 3)], 0),
+            blobs(),
+            rng=0,
+            epochs=1,
+            record=lambda *_: next(rows),
+            progress=False,
+        )
+
+
+def test_parameters_that_are_not_finite_are_named(blobs):
+    network = Network([OutputLayer(2, 3)], 0)
+    network.parameters[4] = np.nan
+    with pytest.raises(ValueError, match=r"^the parameters must be .*at \(4,\)$"):
+        sgd.train(network, blobs(), rng=0)
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
@@ -402,7 +544,7 @@ def square(X):
     return (X * X).sum(axis=-1)
 
 
-@pytest.mark.parametrize("size", [1e12, 1e15, 1e16, 1e50])
+@pytest.mark.parametrize("size", [1e12, 1e15, 1e16, 1e50, 1e100, 1e150])
 @pytest.mark.parametrize("slope", [-2, 2, 1, 0])
 def test_a_slope_lost_in_the_rounding_is_never_called_right(size, slope):
     x = size * np.random.default_rng(0).standard_normal(6)
@@ -442,6 +584,9 @@ def test_a_list_and_a_seed_are_converted():
         tests = checks.gradient_test(square, x, [2.0, 4.0, 6.0], 5)
         assert all(test.passed for test in tests)
     found = checks.layer_tests("mine", HiddenLayer(2, 3), [[1, 2], [3, 4]], 0)
+    assert all(test.passed for test in found)
+    double = partial(np.multiply, 2)
+    found = checks.jacobian_test(double, [1, 2], double, double, np.ones(2), 0)
     assert all(test.passed for test in found)
 
 

@@ -109,6 +109,15 @@ def test_any_type_of_number_becomes_float32_and_others_are_ignored(reading, comp
     assert same(reading(mat(nearly)), toy())
 
 
+@pytest.mark.parametrize("value", [1e20, -9.97e36])
+def test_a_value_beside_which_the_others_vanish_is_named(reading, value):
+    Y = np.random.default_rng(0).standard_normal((3, 12))
+    Y[1, 4] = value
+    said = r"^Toy: row 2 of Yt has 12 different values, of which float32 keeps 2 beside"
+    with pytest.raises(DatasetError, match=said):
+        reading(mat(toy(Yt=Y)))
+
+
 def test_samples_of_another_length_are_standardised(reading):
     """By what is found in training: pixels, years, a constant, 1e-4 and 1e30."""
     usual = toy()["Yt"] / 2

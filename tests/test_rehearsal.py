@@ -170,9 +170,11 @@ def test_the_checks_name_a_layer_that_breaks_the_contract(layer, sentence):
     ],
 )
 def test_a_loss_that_breaks_the_contract_is_named(loss, sentence):
-    network = Network([OutputLayer(5, 4)], 0, loss=loss)
+    def meet(X):
+        rehearse(Network([OutputLayer(5, 4)], 0, loss=loss), sgd.SGD(0.1), X, C)
+
     with pytest.raises(ValueError, match=pattern(sentence)):
-        rehearse(network, sgd.SGD(0.1), RNG.normal(size=(5, 16)), C)
+        meet(RNG.normal(size=(5, 16)))
 
 
 @pytest.mark.parametrize("kind", ["standard", "residual", "mixed"])

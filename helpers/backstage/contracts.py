@@ -15,6 +15,9 @@ import numpy as np
 from helpers.layers import Layer
 from helpers.losses import CrossEntropy
 
+RANDOM = np.random.Generator, np.random.BitGenerator, np.random.SeedSequence
+LARGEST = float(np.finfo(np.float32).max)
+LARGE = 10  # a parameter, from a rate that is: initial ones are about 1
 ONE = 1e-3  # what the columns of C may differ from a sum of one, or two losses by
 
 
@@ -45,7 +48,8 @@ def require_layer(name, layer, *also):
         )
     name = f"{name} ({kind(layer)})"
     for part in (*WIDTHS, "shapes", *PASSES, *also):
-        if not hasattr(layer, part):
+        found = getattr(layer, part, None)
+        if found is None or (part in (*PASSES, *also) and not callable(found)):
             hints = {"shapes": ": give {} if it has no parameters"}
             hints |= dict.fromkeys(also, ", which its tests need")
             raise TypeError(f"{name} has no {part}{hints.get(part, '')}")
@@ -56,7 +60,7 @@ def require_layer(name, layer, *also):
             "such as {'W': (rows, columns)}"
         )
     for block, shape in layer.shapes.items():
-        if len(np.atleast_1d(shape)) != 2 or np.ndim(shape) != 1:
+        if np.ndim(shape) != 1 or len(shape) != 2 or not all(map(is_count, shape)):
             raise ValueError(
                 f"block {block} of {name} has the shape {shape}: give (rows, columns), "
                 "such as (4, 1) for a bias of 4"
@@ -65,8 +69,11 @@ def require_layer(name, layer, *also):
         require_instance("activation", layer.activation, "derivative", "Tanh")
 
 
-def require_network(layers, loss):
-    """Raise TypeError or ValueError unless there are layers and each fits the next."""
+def require_network(layers, loss, dtype):
+    """Return a list of layers; TypeError or ValueError unless each fits the next."""
+    if not np.iterable(layers):
+        raise TypeError(f"layers = {layers!r}: give a list of layers")
+    layers = list(layers)
     if not layers:
         raise ValueError("a network needs a layer: the list of layers is empty")
     for number, layer in enumerate(layers, start=1):
@@ -79,6 +86,9 @@ def require_network(layers, loss):
             )
     require_instance("loss", loss, "gradient", "CrossEntropy")
     require_mean(loss, layers[-1].outputs)
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"dtype = {dtype!r}: give np.float32 or float")
+    return layers
 
 
 def require_mean(loss, classes):
@@ -89,7 +99,10 @@ def require_mean(loss, classes):
     Z = np.cos(np.arange(3.0 * classes)).reshape(classes, 3)
     C = np.eye(classes)[:, np.arange(3) % classes]
     once, twice = loss(Z, C), loss(np.tile(Z, 2), np.tile(C, 2))
-    if np.shape(once) == () and not np.isclose(once, twice, ONE):
+    if np.shape(once) != ():
+        told = f"the loss of scores {Z.shape} has the shape {np.shape(once)}"
+        raise ValueError(f"{told}, expected (): one number for each replica")
+    if not np.isclose(once, twice, ONE):
         raise ValueError(
             f"the loss of some samples is {once:g}, of the same twice over {twice:g}: "
             f"{kind(loss)} must be the mean over the samples: divide by Z.shape[-1]"
@@ -108,8 +121,9 @@ def require_length(flat, size):
 def require_samples(network, X, C, names=("X", "C")):
     """Raise ValueError when X (..., features, m) or C (..., classes, m) misfits."""
     for name, array in zip(names, (X, C), strict=True):
-        if hasattr(array, "to_numpy") or not hasattr(array, "shape"):
-            how = ".to_numpy()" if hasattr(array, "to_numpy") else "an array of NumPy"
+        ways = [way for way in ("to_numpy", "toarray") if hasattr(array, way)]
+        if ways or not hasattr(array, "shape") or isinstance(array, np.matrix):
+            how = f".{ways[0]}()" if ways else "an array of NumPy"
             raise TypeError(f"{name} is a {kind(array)}: give {how}")
     if "_parameters" not in vars(network):
         raise ValueError(
@@ -142,12 +156,15 @@ def require_parts(network, data, X, C):
     parts = [("Yt", X, "Ct", C)]
     if getattr(data, "Yv", None) is not None:
         parts.append(("Yv", data.Yv, "Cv", getattr(data, "Cv", None)))
+    require_mean(network.loss, network.layers[-1].outputs)
     for y, samples, c, targets in parts:
         require_samples(network, samples, targets, (y, c))
         real_numbers(y, samples)
         real_numbers(c, targets)
         if isinstance(network.loss, CrossEntropy):
             require_probabilities(c, targets)
+    if network.parameters.size:
+        real_numbers("the parameters", network.parameters)
 
 
 def require_probabilities(name, C):
@@ -206,8 +223,24 @@ def takes_samples(method):
 def require_counts(**counts):
     """Raise ValueError for what should be a whole number of at least one."""
     for name, number in counts.items():
-        if not isinstance(number, (int, np.integer)) or number < 1:
+        if not is_count(number):
             raise ValueError(f"{name} = {number!r}: give a whole number, at least 1")
+
+
+def is_count(number):
+    """Return whether this is a whole number of at least one."""
+    whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    return whole and number >= 1
+
+
+def generator(rng):
+    """Return the generator of a seed, or a generator as it is; else ValueError."""
+    seed = isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0
+    if not seed and not isinstance(rng, RANDOM):
+        raise ValueError(
+            f"rng = {rng!r}: give a generator or a seed, or a list of them for a stack"
+        )
+    return np.random.default_rng(rng)
 
 
 def require_replicas(network, rng):
@@ -221,18 +254,23 @@ def require_replicas(network, rng):
 def schedule_factor(schedule, progress):
     """Return schedule(progress), rounded to float32; ValueError if it is no number."""
     factor = schedule(progress)
-    if not (isinstance(factor, Real) and math.isfinite(factor)):
+    if not (isinstance(factor, Real) and abs(factor) <= LARGEST):
         raise ValueError(f"schedule({progress:g}) = {factor!r}: give a finite number")
     return float(np.float32(factor))
 
 
-def require_record(row, lead):
-    """Raise ValueError unless a first record is {name: number, one per replica}."""
+def require_record(row, lead, first=None):
+    """Raise ValueError unless a record is {name: number, one per replica}.
+
+    The first must be finite, and later ones have its names.
+    """
     if not isinstance(row, dict) or "epoch" in row:
         raise ValueError(
             f"record returned {row!r}: give a dictionary {{name: number}}, whose names "
             "are not 'epoch'"
         )
+    if first is not None and {"epoch", *row} != {*first}:
+        raise ValueError(f"record returned {[*row]}, but {[*first]} before")
     for name, value in row.items():
         array = np.asarray(value)
         if array.dtype.kind not in "fiub" or array.shape not in {(), lead}:
@@ -240,11 +278,24 @@ def require_record(row, lead):
                 f"record returned {name} = {value!r}: give a number, or an array of "
                 f"the shape {lead}, one for each replica"
             )
-        if not np.isfinite(array).all():
+        if first is None and not np.isfinite(array).all():
             raise ValueError(
                 f"before anything is trained {name} is {value}: samples or parameters "
                 "are too large, or the record is wrong"
             )
+
+
+def divergence(row, epoch, optimizer, parameters):
+    """Return in words why a record is not finite: the rate, if parameters are large."""
+    largest = np.abs(parameters).max(initial=0)
+    if not largest < LARGE:
+        told = f"the loss stopped being finite in epoch {epoch} with {optimizer}"
+        return f"{told}: try a smaller learning rate or a decaying schedule"
+    name = next(name for name, value in row.items() if not np.isfinite(value))
+    return (
+        f"{name} is {row[name]} in epoch {epoch}, but no parameter is beyond "
+        f"{largest:.3g}: look at samples, layers and the record, not at the rate"
+    )
 
 
 def require_functions(**functions):

@@ -12,6 +12,7 @@ import numpy as np
 from helpers.backstage.contracts import kind, require_samples
 from helpers.layers import Layer
 
+UNBROADCAST = ("non-broadcastable output", "could not broadcast input array")
 PAIRS = {"forward": "(y, kept)", "backward": "(dx, gradients)"}
 
 
@@ -25,7 +26,7 @@ def rehearse(network, optimizer, X, C):
     require_samples(network, X, C)
     strict, sizes = copy.copy(network), {n for shape in network.shapes for n in shape}
     strict.layers = [
-        Strict(layer, f"layer {number} ({kind(layer)})")
+        Strict(layer, f"layer {number} ({kind(layer)})", finite=True)
         for number, layer in enumerate(network.layers, start=1)
     ]
     few = slice(next(n for n in count(3) if n not in sizes))
@@ -48,18 +49,19 @@ class Strict(Layer):
     Its passes are given arrays that can only be read.
     """
 
-    def __init__(self, layer, name):
-        """Watch over a layer, which is called by this name."""
-        self.layer, self.name = layer, name
+    def __init__(self, layer, name, *, finite=False):
+        """Watch over a layer, called by this name; its arrays may have to be finite."""
+        self.layer, self.name, self.finite = layer, name, finite
         self.inputs, self.outputs = layer.inputs, layer.outputs
         self.shapes = layer.shapes
 
     def forward(self, x, *blocks):
         """Return y and what is kept; raise ValueError for a y of another shape."""
         self.given = x.shape[-2:], *(block.shape for block in blocks)
-        y, kept = self.call(self.layer.forward, *map(read_only, (x, *blocks)))
+        y, kept = self.call("forward", *map(read_only, (x, *blocks)))
         lead = np.broadcast_shapes(*(array.shape[:-2] for array in (x, *blocks)))
-        expect(f"the output of {self.name}", y, (*lead, self.outputs, x.shape[-1]))
+        shape = (*lead, self.outputs, x.shape[-1])
+        expect(f"the output of {self.name}", y, shape, finite=self.finite)
         return y, kept
 
     def backward(self, kept, dy):
@@ -68,12 +70,13 @@ class Strict(Layer):
         for block, array, shape in zip(
             ("x", *self.shapes), found, self.given, strict=True
         ):
-            expect(f"the gradient of {block} of {self.name}", array, shape)
+            what = f"the gradient of {block} of {self.name}"
+            expect(what, array, shape, finite=self.finite)
         return found[0], found[1:]
 
     def arrays(self, kept, dy):
         """Return dx and the gradients in one tuple; raise ValueError unless arrays."""
-        dx, found = self.call(self.layer.backward, kept, dy)
+        dx, found = self.call("backward", kept, dy)
         many = isinstance(found, (tuple, list))
         if not many or len(found) != len(self.shapes):
             told = f"{len(found)} gradients" if many else f"one {type(found).__name__}"
@@ -85,18 +88,18 @@ class Strict(Layer):
             expect(f"the gradient of {block} of {self.name}", array)
         return dx, *found
 
-    def call(self, function, *arguments):
+    def call(self, one, *arguments):
         """Call a pass of the layer, which an error of NumPy's then mentions."""
-        which = f"the {function.__name__} pass of {self.name}"
+        which = f"the {one} pass of {self.name}"
         try:
-            pair = function(*arguments)
+            pair = getattr(self.layer, one)(*arguments)
         except (ValueError, TypeError) as error:
             shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)]
             told = f"{which} fails on arrays of the shapes {shapes}: {error}"
             raise ValueError(told + advice(error)) from error
         if not isinstance(pair, tuple) or len(pair) != 2:
-            asked = PAIRS[function.__name__]
-            raise ValueError(f"{which} returns one {kind(pair)}: give the pair {asked}")
+            told = f"{which} returns one {kind(pair)}: give the pair {PAIRS[one]}"
+            raise ValueError(told)
         return pair
 
 
@@ -124,7 +127,7 @@ def advice(error):
     """Return what to write where an array cannot be changed in place, or ""."""
     if "read-only" in str(error):
         return ": write z = z + b, not z += b, which changes what the pass was given"
-    if "non-broadcastable output" in str(error):
+    if any(words in str(error) for words in UNBROADCAST):
         return (
             ": write z = z + b, not z += b: a stack of replicas gives the blocks a "
             "leading axis, which z may lack"
@@ -139,9 +142,11 @@ def read_only(array):
     return view
 
 
-def expect(what, array, shape=()):
+def expect(what, array, shape=(), *, finite=False):
     """Raise ValueError unless this is an array whose last axes have this shape."""
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{what} is a {type(array).__name__}, not an array")
     if array.shape[array.ndim - len(shape) :] != tuple(shape):
         raise ValueError(f"{what} has the shape {array.shape}, expected {shape}")
+    if finite and not np.isfinite(array).all():
+        raise ValueError(f"{what} is not finite for the first samples")
