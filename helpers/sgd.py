@@ -15,6 +15,7 @@ from helpers.backstage.contracts import (
     divergence,
     generator,
     one_or_column,
+    real_numbers,
     require_counts,
     require_functions,
     require_parts,
@@ -181,9 +182,12 @@ def train(
     with interruptible(network, healthy, epochs, progress, watch) as watches:
         for epoch in range(1, epochs + 1):
             factor = schedule_factor(schedule, (epoch - 1) / epochs)
+            samples = data.Yt, data.Ct
+            if samples[0] is not X:  # drawn anew
+                real_numbers("Yt", samples[0])
             # Overflow is not hidden: `freeze` finds every loss that is not finite.
             with np.errstate(over="ignore", invalid="ignore"):
-                take_steps(data.Yt, data.Ct, rng, factor)
+                take_steps(*samples, rng, factor)
                 if epoch % every == 0 or epoch == epochs:
                     row = record(network, data)
                     require_record(row, frozen.shape, rows[0])

@@ -596,3 +596,22 @@ def test_what_is_no_layer_is_named(given):
         TypeError, match=r"^the layer is .*: give an instance of a class"
     ):
         checks.layer_tests("mine", given, np.ones((2, 3)), 0)
+
+
+def test_samples_drawn_anew_are_judged_whenever_they_are_drawn(blobs):
+    class Drawn(SimpleNamespace):
+        draws = 0
+
+        def draw(self):
+            self.draws += 1
+            return self.X if self.draws < 3 else self.X * np.nan
+
+        Yt = property(draw)
+
+    data, network = plain(blobs), Network([OutputLayer(2, 3)], 0)
+    parts = {"X": data.Yt, "Ct": data.Ct, "Yv": data.Yv, "Cv": data.Cv}
+    with pytest.raises(
+        ValueError, match=r"^Yt must be finite: NaN or infinite are 200"
+    ):
+        sgd.train(network, Drawn(**parts), rng=0, record=lambda *_: {}, progress=False)
+    assert np.isfinite(network.parameters).all()
