@@ -514,7 +514,7 @@ def test_rates_are_refused_by_name(name, value):
 def test_there_are_as_many_generators_as_replicas(blobs):
     network = Network([OutputLayer(2, 3)], [0, 1, 2])
     for seeds in ([0], [0, 1]):
-        said = rf"^rng is a list of {len(seeds)} generators, but there is 3 replicas$"
+        said = rf"^rng is a list of {len(seeds)} generators, but there are 3 replicas$"
         with pytest.raises(ValueError, match=said):
             sgd.train(network, blobs(), rng=seeds)
 

@@ -95,6 +95,7 @@ def test_what_is_lost_or_damaged_is_made_again(
     lost.main("build")
 
 
+LOOKS = 600  # a minute of them: a worker looks at its parent every second
 WORKER = """
 import os, sys, time
 from helpers.backstage.parallel import perform_jobs
@@ -111,8 +112,14 @@ def test_workers_end_with_whom_they_work_for(way):
     with subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, **whole) as parent:
         workers = [int(parent.stdout.readline()) for _ in range(2)]
         parent.send_signal(way)
-        while any(is_alive(worker) for worker in workers):  # for ever, if one stays
+        looks = 0
+        while any(map(is_alive, workers)) and looks < LOOKS:
             time.sleep(0.1)
+            looks += 1
+    left = [worker for worker in workers if is_alive(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
 
 
 def is_alive(process):

@@ -259,3 +259,13 @@ BOMB = "".join(
 def test_a_formula_has_an_end(source, reason):
     with pytest.raises(SystemExit, match=f"1_x.ipynb, cell 1: {reason}"):
         chapter(source)
+
+
+def test_a_cell_of_text_may_be_kept_off_the_page():
+    cells = [nbf.new_markdown_cell(text) for text in ("# T", "## Here only", "shown")]
+    cells[1].metadata["tags"] = ["remove-cell"]
+    names = {"metadata": {"name": "1_x", "path": ""}, "unique_key": "1_x"}
+    nb = nbf.new_notebook(cells=cells)
+    printed = TypstExporter().from_notebook_node(nb, names)[0]
+    assert "shown" in printed
+    assert "Here only" not in printed

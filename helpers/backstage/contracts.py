@@ -247,8 +247,8 @@ def require_replicas(network, rng):
     """Raise ValueError unless a list of generators has one for each replica."""
     lead = network.parameters.shape[:-1]
     if isinstance(rng, list) and (len(rng),) != lead:
-        many = f"{lead[0]} replicas" if lead else "one network, no stack"
-        raise ValueError(f"rng is a list of {len(rng)} generators, but there is {many}")
+        many = f"are {lead[0]} replicas" if lead else "is one network, no stack"
+        raise ValueError(f"rng is a list of {len(rng)} generators, but there {many}")
 
 
 def schedule_factor(schedule, progress):
