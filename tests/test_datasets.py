@@ -430,3 +430,15 @@ def test_impossible_numbers_of_samples(numbered, draw):
     for m in (-1, 0, 1001):
         with pytest.raises(DatasetError, match=rf"Toy: Yt has 1000 .* not {m}\."):
             draw(numbered, m, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(1.7e9, 20), (1, 1e-7)])
+def test_what_is_small_beside_an_offset_is_not_lost(tmp_path, offset, spread):
+    """The second offset leaves the samples about as long as they should be."""
+    Y = offset + spread * np.random.default_rng(0).standard_normal((2, 240))
+    C = np.eye(2)[:, np.arange(240) % 2]
+    savemat(tmp_path / "TimeData.mat", {"Yt": Y, "Ct": C, "Yv": Y, "Cv": C})
+    found = datasets.load("Time", tmp_path)
+    assert found.standardised
+    assert len(np.unique(found.Yt)) == len(np.unique(Y)) == 480
+    assert np.array_equal(np.argsort(found.Yt), np.argsort(Y))

@@ -222,11 +222,12 @@ def test_settings_may_come_in_any_form_that_has_one_number_for_each_replica():
     assert sgd.SGD(np.array([0.1, 0.2])).learning_rate.dtype == float
 
 
-def test_an_optimizer_is_left_as_it_was_given(blobs):
+@pytest.mark.parametrize("dtype", [np.float32, float])  # by the engine, by NumPy
+def test_an_optimizer_is_left_as_it_was_given(blobs, dtype):
     how, ends = sgd.SGD(0.1, 0.9), []
     for _ in range(2):
-        network, rng = softmax()
-        sgd.train(network, blobs(), how, rng=rng, epochs=2, progress=False)
+        network, rng = softmax(dtype=dtype)
+        sgd.train(network, blobs(dtype=dtype), how, rng=rng, epochs=2, progress=False)
         ends.append(network.parameters)
     assert how == sgd.SGD(0.1, 0.9)
     assert np.array_equal(*ends)
